@@ -1,0 +1,42 @@
+/**
+ * The graph room: typed dataflow graphs whose operations are ONNX operations. Pure: no files, no network, no runtime.
+ */
+export { checkGraph } from "./check.js";
+export {
+  addDims,
+  type Dim,
+  divideDims,
+  evaluateDim,
+  formatShape,
+  multiplyDims,
+  sameShape,
+  type Shape,
+  subtractDims,
+  symbolsOf,
+} from "./dims.js";
+export {
+  type Attribute,
+  type Attributes,
+  bindDims,
+  constant,
+  type Graph,
+  input,
+  inputsOf,
+  type Node,
+  siteValue,
+  topologicalOrder,
+  type Value,
+  type ValueType,
+  weight,
+  weightsOf,
+  withOutputs,
+} from "./graph.js";
+export { type ExportOptions, exportOnnx, opset, type WeightPlacement } from "./onnx/export.js";
+export * from "./operations/functions.js";
+export type { Emitter, GradientRule, OnnxAttribute, Operation, ReferenceTensor } from "./operations/operation.js";
+export { apply, applyOne, emitAs } from "./operations/operation.js";
+export { operationNamed, operations } from "./operations/table.js";
+export { evaluate } from "./reference.js";
+export { type Edit, inline, type SiteFunction, scalarsBetween, splice, spliceAll, substitute } from "./rewrite.js";
+export * from "./tensor.js";
+export { type MarkSite, trace } from "./trace.js";

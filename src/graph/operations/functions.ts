@@ -1,0 +1,38 @@
+/** Every operation as a function of values: what a traced function is written in. */
+export {
+  abs,
+  add,
+  and,
+  cast,
+  cos,
+  div,
+  equal,
+  erf,
+  exp,
+  floor,
+  gelu,
+  greater,
+  less,
+  lessOrEqual,
+  log,
+  max,
+  min,
+  mul,
+  neg,
+  not,
+  type Operand,
+  or,
+  pow,
+  relu,
+  round,
+  sigmoid,
+  silu,
+  sin,
+  sqrt,
+  sub,
+  tanh,
+  where,
+} from "./elementwise.js";
+export { gather, layerNorm, matmul, rmsNorm } from "./linear.js";
+export { concat, expand, pad, reshape, slice, squeeze, transpose, unsqueeze } from "./movement.js";
+export { logSoftmax, reduceMax, reduceMean, reduceMin, reduceSum, softmax, topK } from "./reduction.js";

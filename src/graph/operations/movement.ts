@@ -1,0 +1,221 @@
+/**
+ * Operations that move values without changing them: reshape, transpose, concatenate, slice, pad, expand. Sizes may be
+ * symbolic; they are computed inside the graph where they are.
+ */
+import { addDims, type Dim, divideDims, evaluateDim, formatShape, multiplyDims, type Shape, subtractDims } from "../dims.js";
+import type { Value, ValueType } from "../graph.js";
+import { elementCount, stridesOf } from "../tensor.js";
+import { broadcastReference, broadcastShapes } from "./elementwise.js";
+import { applyOne, emitAs, type Emitter, type Operation, type ReferenceTensor } from "./operation.js";
+
+/** A non-negative axis from one that may count from the end. */
+export function normalizeAxis(axis: number, rank: number): number {
+  const result = axis < 0 ? axis + rank : axis;
+  if (!Number.isInteger(axis) || result < 0 || result >= rank) throw new Error(`axis ${axis} is out of range for rank ${rank}`);
+  return result;
+}
+
+const sizesOf = (shape: Shape, sizes: Readonly<Record<string, number>>) => shape.map((dim) => evaluateDim(dim, sizes));
+
+const reshapeOperation: Operation<{ shape: Shape }> = {
+  name: "reshape",
+  infer([value], { shape }) {
+    const from = value as ValueType;
+    if (divideDims(multiplyDims(...from.shape), multiplyDims(...shape)) !== 1) {
+      throw new Error(`cannot become ${formatShape(shape)}: the numbers of elements differ`);
+    }
+    return [{ dtype: from.dtype, shape }];
+  },
+  emit: (node, { shape }, emitter) =>
+    emitAs("Reshape", node, emitter, undefined, [reshapeTarget((node.inputs[0] as Value).shape, shape, emitter)]),
+  reference: ([value], { shape }, sizes) => [{ ...(value as ReferenceTensor), shape: sizesOf(shape, sizes) }],
+};
+
+/** ONNX's target shape: 0 keeps the input's dimension at that place, one -1 is inferred; else dimensions are computed. */
+function reshapeTarget(from: Shape, to: Shape, emitter: Emitter): string {
+  const unknown = to.filter((dim, i) => typeof dim === "string" && dim !== from[i]).length;
+  if (unknown > 1) return emitter.dims(to);
+  return emitter.int64(to.map((dim, i) => (typeof dim === "number" ? dim : dim === from[i] ? 0 : -1)));
+}
+
+const transposeOperation: Operation<{ permutation: readonly number[] }> = {
+  name: "transpose",
+  infer([value], { permutation }) {
+    const { dtype, shape } = value as ValueType;
+    const valid = permutation.length === shape.length && [...permutation].sort((a, b) => a - b).every((axis, i) => axis === i);
+    if (!valid) throw new Error(`[${permutation.join(", ")}] is not a permutation of ${shape.length} axes`);
+    return [{ dtype, shape: permutation.map((axis) => shape[axis] as Dim) }];
+  },
+  emit: (node, { permutation }, emitter) => emitAs("Transpose", node, emitter, { perm: permutation }),
+  reference([value], { permutation }) {
+    const { dtype, shape, data } = value as ReferenceTensor;
+    const from = stridesOf(shape);
+    const target = permutation.map((axis) => shape[axis] as number);
+    const read = permutation.map((axis) => from[axis] as number);
+    return [gatherReference(dtype, target, data, (index) => index.reduce((sum, i, d) => sum + i * (read[d] as number), 0))];
+  },
+};
+
+/** A reference tensor whose element at a multi-index comes from `data` at `offset(index)`, or is `fill` where that is -1. */
+export function gatherReference(
+  dtype: ReferenceTensor["dtype"],
+  shape: readonly number[],
+  data: Float64Array,
+  offset: (index: readonly number[]) => number,
+  fill = 0,
+): ReferenceTensor {
+  const result = new Float64Array(elementCount(shape));
+  const strides = stridesOf(shape);
+  for (let i = 0; i < result.length; i++) {
+    const index = shape.map((size, d) => Math.floor(i / (strides[d] as number)) % size);
+    const from = offset(index);
+    result[i] = from < 0 ? fill : (data[from] as number);
+  }
+  return { dtype, shape, data: result };
+}
+
+const concatOperation: Operation<{ axis: number }> = {
+  name: "concat",
+  infer(values, { axis }) {
+    const [first] = values as readonly [ValueType];
+    for (const value of values) {
+      const fits = value.shape.length === first.shape.length && value.shape.every((dim, i) => i === axis || dim === first.shape[i]);
+      if (!fits || value.dtype !== first.dtype) throw new Error(`inputs differ outside axis ${axis}`);
+    }
+    const total = values.reduce((sum, value) => addDims(sum, value.shape[axis] as Dim), 0 as Dim);
+    return [{ dtype: first.dtype, shape: first.shape.map((dim, i) => (i === axis ? total : dim)) }];
+  },
+  emit: (node, { axis }, emitter) => emitAs("Concat", node, emitter, { axis }),
+  reference(values, { axis }) {
+    const [first] = values as readonly [ReferenceTensor];
+    const total = values.reduce((sum, value) => sum + (value.shape[axis] as number), 0);
+    const shape = first.shape.map((size, i) => (i === axis ? total : size));
+    const inner = elementCount(shape.slice(axis + 1));
+    const outer = elementCount(shape.slice(0, axis));
+    const data = new Float64Array(elementCount(shape));
+    let start = 0;
+    for (const value of values) {
+      const block = (value.shape[axis] as number) * inner;
+      for (let o = 0; o < outer; o++) data.set(value.data.subarray(o * block, (o + 1) * block), o * total * inner + start);
+      start += block;
+    }
+    return [{ dtype: first.dtype, shape, data }];
+  },
+};
+
+const sliceOperation: Operation<{ axis: number; start: Dim; end: Dim }> = {
+  name: "slice",
+  infer([value], { axis, start, end }) {
+    const { dtype, shape } = value as ValueType;
+    const size = subtractDims(end, start);
+    const dim = shape[axis] as Dim;
+    const bad = [start, size, subtractDims(dim, end)].some((part) => typeof part === "number" && part < 0);
+    if (bad) throw new Error(`${start}:${end} does not lie within axis ${axis} of size ${dim}`);
+    return [{ dtype, shape: shape.map((old, i) => (i === axis ? size : old)) }];
+  },
+  emit(node, { axis, start, end }, emitter) {
+    emitAs("Slice", node, emitter, undefined, [emitter.dims([start]), emitter.dims([end]), emitter.int64([axis])]);
+  },
+  reference([value], { axis, start, end }, sizes) {
+    const { dtype, shape, data } = value as ReferenceTensor;
+    const from = evaluateDim(start, sizes);
+    const target = shape.map((size, i) => (i === axis ? evaluateDim(end, sizes) - from : size));
+    const strides = stridesOf(shape);
+    return [
+      gatherReference(dtype, target, data, (index) =>
+        index.reduce((sum, i, d) => sum + (d === axis ? i + from : i) * (strides[d] as number), 0),
+      ),
+    ];
+  },
+};
+
+const padOperation: Operation<{ axis: number; before: Dim; after: Dim }> = {
+  name: "pad",
+  infer([value], { axis, before, after }) {
+    const { dtype, shape } = value as ValueType;
+    return [{ dtype, shape: shape.map((dim, i) => (i === axis ? addDims(addDims(before, dim), after) : dim)) }];
+  },
+  emit(node, { axis, before, after }, emitter) {
+    emitAs("Pad", node, emitter, undefined, [emitter.dims([before, after]), "", emitter.int64([axis])]);
+  },
+  reference([value], { axis, before, after }, sizes) {
+    const { dtype, shape, data } = value as ReferenceTensor;
+    const lead = evaluateDim(before, sizes);
+    const target = shape.map((size, i) => (i === axis ? lead + size + evaluateDim(after, sizes) : size));
+    const strides = stridesOf(shape);
+    return [
+      gatherReference(dtype, target, data, (index) => {
+        const at = (index[axis] as number) - lead;
+        if (at < 0 || at >= (shape[axis] as number)) return -1;
+        return index.reduce((sum, i, d) => sum + (d === axis ? at : i) * (strides[d] as number), 0);
+      }),
+    ];
+  },
+};
+
+const expandOperation: Operation<{ shape: Shape }> = {
+  name: "expand",
+  infer([value], { shape }) {
+    const { dtype, shape: from } = value as ValueType;
+    return [{ dtype, shape: broadcastShapes(from, shape) }];
+  },
+  emit: (node, { shape }, emitter) => emitAs("Expand", node, emitter, undefined, [emitter.dims(shape)]),
+  reference([value], { shape }, sizes) {
+    const target = sizesOf(shape, sizes);
+    const template = { dtype: "float64" as const, shape: target, data: new Float64Array(elementCount(target)) };
+    return [broadcastReference([value as ReferenceTensor, template], (value as ReferenceTensor).dtype, (x) => x as number)];
+  },
+};
+
+export const movementOperations = [
+  reshapeOperation,
+  transposeOperation,
+  concatOperation,
+  sliceOperation,
+  padOperation,
+  expandOperation,
+];
+
+/** The same values in row-major order under another shape of as many elements. */
+export function reshape(x: Value, shape: Shape): Value {
+  return applyOne(reshapeOperation, [x], { shape });
+}
+
+/** Axes reordered: axis i of the result is axis `permutation[i]` of `x`. */
+export function transpose(x: Value, permutation: readonly number[]): Value {
+  return applyOne(transposeOperation, [x], { permutation });
+}
+
+/** Values joined along an axis. */
+export function concat(values: readonly Value[], axis: number): Value {
+  return applyOne(concatOperation, values, { axis: normalizeAxis(axis, (values[0] as Value).shape.length) });
+}
+
+/** `x[start:end]` along an axis; `end` is the axis' size unless given. */
+export function slice(x: Value, axis: number, start: Dim, end?: Dim): Value {
+  const at = normalizeAxis(axis, x.shape.length);
+  return applyOne(sliceOperation, [x], { axis: at, start, end: end ?? (x.shape[at] as Dim) });
+}
+
+/** Zeros added before and after along an axis. */
+export function pad(x: Value, axis: number, before: Dim, after: Dim): Value {
+  return applyOne(padOperation, [x], { axis: normalizeAxis(axis, x.shape.length), before, after });
+}
+
+/** `x` repeated along its dimensions of size 1 (and new leading ones) to the shape that it broadcasts to. */
+export function expand(x: Value, shape: Shape): Value {
+  return applyOne(expandOperation, [x], { shape });
+}
+
+/** `x` with dimensions of size 1 inserted so that they stand at `axes` of the result. */
+export function unsqueeze(x: Value, ...axes: readonly number[]): Value {
+  const shape = [...x.shape];
+  for (const axis of [...axes].sort((a, b) => a - b)) shape.splice(axis, 0, 1);
+  return reshape(x, shape);
+}
+
+/** `x` without its dimension of size 1 at `axis`. */
+export function squeeze(x: Value, axis: number): Value {
+  const at = normalizeAxis(axis, x.shape.length);
+  return reshape(x, x.shape.filter((_, i) => i !== at));
+}

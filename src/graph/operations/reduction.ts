@@ -1,0 +1,156 @@
+/** Reductions over axes, softmax and its logarithm, and the k largest values: operations that look along an axis. */
+import type { Dim } from "../dims.js";
+import type { Value, ValueType } from "../graph.js";
+import { elementCount, stridesOf } from "../tensor.js";
+import { normalizeAxis } from "./movement.js";
+import { apply, applyOne, emitAs, type Operation, type ReferenceTensor } from "./operation.js";
+
+interface Reduction {
+  axes: readonly number[];
+  keepDims: boolean;
+}
+
+/** Every one-dimensional run along `axis`: the offset of its first element and the step between elements. */
+function* runs(shape: readonly number[], axis: number): Generator<{ start: number; step: number; length: number }> {
+  const step = stridesOf(shape)[axis] as number;
+  const length = shape[axis] as number;
+  for (let outer = 0; outer < elementCount(shape.slice(0, axis)); outer++) {
+    for (let inner = 0; inner < step; inner++) yield { start: outer * length * step + inner, step, length };
+  }
+}
+
+function readRun(data: Float64Array, run: { start: number; step: number; length: number }): Float64Array {
+  return Float64Array.from({ length: run.length }, (_, i) => data[run.start + i * run.step] as number);
+}
+
+function reduceAxis(value: ReferenceTensor, axis: number, f: (values: Float64Array) => number): ReferenceTensor {
+  const shape = value.shape.map((size, i) => (i === axis ? 1 : size));
+  const results = [...runs(value.shape, axis)].map((run) => f(readRun(value.data, run)));
+  return { dtype: value.dtype, shape, data: Float64Array.from(results) };
+}
+
+function reduction(name: string, onnx: string, f: (values: Float64Array) => number): Operation<Reduction & Record<string, Dim[] | readonly number[] | boolean>> {
+  return {
+    name,
+    infer([value], { axes, keepDims }) {
+      const { dtype, shape } = value as ValueType;
+      const reduced = shape.map((dim, i) => (axes.includes(i) ? 1 : dim));
+      return [{ dtype, shape: keepDims ? reduced : reduced.filter((_, i) => !axes.includes(i)) }];
+    },
+    emit: (node, { axes, keepDims }, emitter) =>
+      emitAs(onnx, node, emitter, { keepdims: keepDims ? 1 : 0 }, [emitter.int64(axes)]),
+    reference([value], { axes, keepDims }) {
+      const kept = axes.reduce((current, axis) => reduceAxis(current, axis, f), value as ReferenceTensor);
+      return [keepDims ? kept : { ...kept, shape: kept.shape.filter((_, i) => !axes.includes(i)) }];
+    },
+  };
+}
+
+const sumOf = (values: Float64Array) => values.reduce((a, b) => a + b, 0);
+
+const reductions = {
+  sum: reduction("reduceSum", "ReduceSum", sumOf),
+  mean: reduction("reduceMean", "ReduceMean", (values) => sumOf(values) / values.length),
+  max: reduction("reduceMax", "ReduceMax", (values) => values.reduce((a, b) => Math.max(a, b), -Infinity)),
+  min: reduction("reduceMin", "ReduceMin", (values) => values.reduce((a, b) => Math.min(a, b), Infinity)),
+};
+
+function alongAxis(name: string, onnx: string, f: (values: Float64Array) => Float64Array): Operation<{ axis: number }> {
+  return {
+    name,
+    infer: (values) => values.map(({ dtype, shape }) => ({ dtype, shape })),
+    emit: (node, { axis }, emitter) => emitAs(onnx, node, emitter, { axis }),
+    reference([value], { axis }) {
+      const { dtype, shape, data } = value as ReferenceTensor;
+      const result = new Float64Array(data.length);
+      for (const run of runs(shape, axis)) {
+        f(readRun(data, run)).forEach((x, i) => {
+          result[run.start + i * run.step] = x;
+        });
+      }
+      return [{ dtype, shape, data: result }];
+    },
+  };
+}
+
+function logSumExp(values: Float64Array): number {
+  const top = values.reduce((a, b) => Math.max(a, b), -Infinity);
+  return top + Math.log(sumOf(values.map((x) => Math.exp(x - top))));
+}
+
+const softmaxOperation = alongAxis("softmax", "Softmax", (values) => {
+  const total = logSumExp(values);
+  return values.map((x) => Math.exp(x - total));
+});
+
+const logSoftmaxOperation = alongAxis("logSoftmax", "LogSoftmax", (values) => {
+  const total = logSumExp(values);
+  return values.map((x) => x - total);
+});
+
+const topKOperation: Operation<{ k: number; axis: number }> = {
+  name: "topK",
+  infer([value], { k, axis }) {
+    const { dtype, shape } = value as ValueType;
+    const size = shape[axis] as Dim;
+    if (typeof size === "number" && k > size) throw new Error(`k = ${k} is more than the ${size} values along axis ${axis}`);
+    const kept = shape.map((dim, i) => (i === axis ? k : dim));
+    return [
+      { dtype, shape: kept },
+      { dtype: "int64", shape: kept },
+    ];
+  },
+  emit: (node, { k, axis }, emitter) => emitAs("TopK", node, emitter, { axis, largest: 1, sorted: 1 }, [emitter.int64([k])]),
+  reference([value], { k, axis }) {
+    const { dtype, shape, data } = value as ReferenceTensor;
+    const kept = shape.map((size, i) => (i === axis ? k : size));
+    const values = new Float64Array(elementCount(kept));
+    const indices = new Float64Array(elementCount(kept));
+    const targets = [...runs(kept, axis)];
+    [...runs(shape, axis)].forEach((run, r) => {
+      const row = readRun(data, run);
+      const order = Array.from(row.keys()).sort((a, b) => (row[b] as number) - (row[a] as number) || a - b);
+      const { start, step } = targets[r] as { start: number; step: number };
+      order.slice(0, k).forEach((index, i) => {
+        values[start + i * step] = row[index] as number;
+        indices[start + i * step] = index;
+      });
+    });
+    return [
+      { dtype, shape: kept, data: values },
+      { dtype: "int64", shape: kept, data: indices },
+    ];
+  },
+};
+
+export const reductionOperations = [...Object.values(reductions), softmaxOperation, logSoftmaxOperation, topKOperation];
+
+type ReductionOptions = { keepDims?: boolean };
+
+function reducer(operation: (typeof reductions)["sum"]) {
+  return (x: Value, axes: number | readonly number[], { keepDims = false }: ReductionOptions = {}): Value => {
+    const list = (typeof axes === "number" ? [axes] : axes).map((axis) => normalizeAxis(axis, x.shape.length));
+    return applyOne(operation, [x], { axes: list, keepDims });
+  };
+}
+
+export const reduceSum = reducer(reductions.sum);
+export const reduceMean = reducer(reductions.mean);
+export const reduceMax = reducer(reductions.max);
+export const reduceMin = reducer(reductions.min);
+
+/** exp(x) / sum exp(x) along an axis, the last unless given. */
+export function softmax(x: Value, axis = -1): Value {
+  return applyOne(softmaxOperation, [x], { axis: normalizeAxis(axis, x.shape.length) });
+}
+
+/** log softmax(x) along an axis, the last unless given. */
+export function logSoftmax(x: Value, axis = -1): Value {
+  return applyOne(logSoftmaxOperation, [x], { axis: normalizeAxis(axis, x.shape.length) });
+}
+
+/** The k largest values along an axis (the last unless given), in falling order, and their int64 indices; ties by lower index. */
+export function topK(x: Value, k: number, axis = -1): { values: Value; indices: Value } {
+  const [values, indices] = apply(topKOperation, [x], { k, axis: normalizeAxis(axis, x.shape.length) });
+  return { values: values as Value, indices: indices as Value };
+}

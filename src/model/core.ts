@@ -1,0 +1,96 @@
+/**
+ * What every view of one opened model shares: its configuration, tokenizer, weights' file, runtime, and the two graphs
+ * (whole prompts, and continuing from a cache). A view adds clamps and edited weights; it costs nothing to make.
+ */
+import { failure } from "../errors.js";
+import { type Graph, topologicalOrder, type Value } from "../graph/index.js";
+import type { MappedWeights, Program, Runtime, Tensor, WeightMode } from "../runtime/index.js";
+import type { Clamp } from "./clamps.js";
+import type { DecoderConfig } from "./decoder/config.js";
+import { decoderInputs, traceDecoder } from "./decoder/decoder.js";
+import { type BoundClamp, type Derive, type ExtraFeeds, prepareGraph, type Want } from "./edit.js";
+import type { ModelIdentity } from "./recording.js";
+import { paddedIds, positions, type Rows } from "./sites/rows.js";
+import { resolveClampSites } from "./sites/resolve.js";
+import type { Tokenizer } from "./tokenizer/index.js";
+
+export interface ModelCore {
+  readonly identity: ModelIdentity;
+  readonly config: DecoderConfig;
+  readonly tokenizer: Tokenizer;
+  readonly file: MappedWeights;
+  readonly runtime: Runtime;
+  readonly weightMode: WeightMode;
+  /** Values of all weights, where the mode is not `mapped`. */
+  readonly values: ReadonlyMap<string, Tensor>;
+  /** Reads a weight out of the file. */
+  readonly readWeight: (name: string) => Promise<Float32Array>;
+  /** The graph with all its sites and no outputs. */
+  readonly graph: (form: "prompt" | "cached") => Graph;
+}
+
+/** A view: clamps in the order given, and weights that replace the model's own. */
+export interface ViewState {
+  readonly core: ModelCore;
+  readonly clamps: readonly BoundClamp[];
+  readonly weights: ReadonlyMap<string, Tensor>;
+}
+
+/** Traces each form of the graph once. */
+export function tracedGraphs(config: DecoderConfig): ModelCore["graph"] {
+  const traced = new Map<string, Graph>();
+  return (form) => {
+    const graph = traced.get(form) ?? traceDecoder(config, { cached: form === "cached" });
+    traced.set(form, graph);
+    return graph;
+  };
+}
+
+/** A clamp at every site that its reference selects. */
+export function bindClamp(core: ModelCore, clamp: Clamp): BoundClamp[] {
+  return resolveClampSites(core.graph("prompt"), clamp.reference).map(({ site, parts }) => ({ clamp, site, parts }));
+}
+
+/** The weights of a graph by name, as the values that its nodes read. */
+export function weightValues(graph: Graph): Map<string, Value> {
+  const nodes = topologicalOrder(graph.sites.values()).filter((node) => node.operation === "weight");
+  return new Map(nodes.map((node) => [node.attributes.name as string, node.outputs[0] as Value]));
+}
+
+/** A call compiled for a view: run it on any batch of the same form. */
+export interface PreparedCall {
+  readonly program: Program;
+  readonly feeds: ExtraFeeds;
+}
+
+/** Compiles what a call wants of a view. */
+export function prepareCall(view: ViewState, form: "prompt" | "cached", wants: readonly Want[], derive?: Derive): PreparedCall {
+  const { core, clamps, weights } = view;
+  const { graph, feeds } = prepareGraph(core.graph(form), clamps, wants, derive);
+  const values = new Map([...core.values, ...weights]);
+  const program = core.runtime.compile(graph, { weights: core.weightMode, file: core.file, values });
+  return { program, feeds };
+}
+
+/** Runs a prepared call on whole prompts. `open`: the rows will grow afterwards. */
+export async function runPrompt(
+  { program, feeds }: PreparedCall,
+  ids: readonly (readonly number[])[],
+  rows: Rows,
+  { open = false, inputs = {} }: { open?: boolean; inputs?: Readonly<Record<string, Tensor>> } = {},
+): Promise<Record<string, Tensor>> {
+  const own = { [decoderInputs.ids]: paddedIds(ids, rows), [decoderInputs.positions]: positions(rows) };
+  return checkFinite(await program.run({ ...own, ...feeds(rows, { open }), ...inputs }));
+}
+
+/** Outputs that hold NaN mean that weights or a clamp went wrong: say so at the first one. */
+export function checkFinite(outputs: Record<string, Tensor>): Record<string, Tensor> {
+  for (const [name, { dtype, data }] of Object.entries(outputs)) {
+    if (dtype !== "float32") continue;
+    const sum = (data as Float32Array).reduce((a, b) => a + b, 0);
+    if (Number.isFinite(sum)) continue;
+    const at = (data as Float32Array).findIndex((x) => !Number.isFinite(x));
+    if (at >= 0) throw failure(`${name} holds ${(data as Float32Array)[at]} at element ${at}: a weight or a clamp is not finite, or too large`);
+  }
+  return outputs;
+}

@@ -1,0 +1,284 @@
+/**
+ * An opened model, as people use it: record any site, clamp any site, generate, read and replace weights. A model is an
+ * immutable view: `with` and `withWeights` return further views, which share everything and cost nothing to make.
+ */
+import { nearestNames, usageError } from "../errors.js";
+import { elementCount, type RuntimeStatistics, type Tensor } from "../runtime/index.js";
+import { input, type Value } from "../graph/index.js";
+import type { Clamp, ClampValue } from "./clamps.js";
+import { bindClamp, prepareCall, runPrompt, type ViewState, weightValues } from "./core.js";
+import { decoderInputs } from "./decoder/decoder.js";
+import { type DecoderConfig, decoderWeights } from "./decoder/config.js";
+import { extentOf, type Want } from "./edit.js";
+import { type GenerateOptions, type Generation, generate } from "./generate.js";
+import { operandTensor } from "./operand.js";
+import type { ModelIdentity, Recording } from "./recording.js";
+import { checkRows, promptRows, type Rows } from "./sites/rows.js";
+import { describeSites, resolveSites, type SiteDescription } from "./sites/resolve.js";
+import { gatherIndices, zeroPadding } from "./sites/select.js";
+import type { Token, Tokenizer } from "./tokenizer/index.js";
+
+/** A prompt: text, or token ids as they are. */
+export type Prompt = string | readonly number[];
+
+export interface PromptOptions {
+  /** Add the beginning-of-text token; the model's own setting unless given. */
+  readonly bos?: boolean;
+}
+
+export interface RecordOptions extends PromptOptions {
+  /** Most bytes that the recording may hold; 4 GiB unless given. */
+  readonly maxBytes?: number;
+}
+
+export interface ComputeOptions extends PromptOptions {
+  /** Further inputs of the traced function: tensors by name. */
+  readonly inputs?: Readonly<Record<string, Tensor>>;
+}
+
+/** What a function traced on top of a model can read. */
+export interface ComputeContext {
+  /** The value of a site, clamps included. */
+  site(name: string): Value;
+  /** A weight by its canonical name. */
+  weight(name: string): Value;
+  /** Positions of tokens, int64 [batch, seq]; negative for padding. */
+  readonly positions: Value;
+  /** Token ids, int64 [batch, seq]. */
+  readonly ids: Value;
+}
+
+/** The weights of a view by canonical name. */
+export interface Weights {
+  /** Shapes by name; matrices are [in, out]. */
+  readonly shapes: ReadonlyMap<string, readonly number[]>;
+  /** Values, float32. Throws for an unknown name. */
+  get(name: string): Promise<Tensor<"float32">>;
+}
+
+export interface Model {
+  readonly identity: ModelIdentity;
+  readonly config: DecoderConfig;
+  readonly tokenizer: Tokenizer;
+  readonly weights: Weights;
+  /** Every site that can be recorded, with its shape and other names. */
+  sites(): SiteDescription[];
+  /** The tokens that a prompt stands for: what every other method runs. */
+  tokens(prompt: Prompt, options?: PromptOptions): Token[];
+  /** The bytes that a recording will hold. */
+  recordingBytes(prompts: readonly Prompt[], sites: readonly string[], options?: PromptOptions): number;
+  /**
+   * Runs prompts in one batch and returns the values of sites: names, globs, parts (`layers.*.mlp.act[:, -1]`), and
+   * `@before` for values before clamps. Only what the sites need is computed. Rows are padded on the left with zeros.
+   */
+  record(prompts: Prompt | readonly Prompt[], sites: string | readonly string[], options?: RecordOptions): Promise<Recording>;
+  /**
+   * Runs a function traced on top of the model and returns its outputs, by name. What it reduces in the graph never
+   * leaves it: this is how a lens over every layer returns ten numbers a token and not the logits of all layers.
+   */
+  compute(
+    prompts: Prompt | readonly Prompt[],
+    fn: (context: ComputeContext, inputs: Readonly<Record<string, Value>>) => Record<string, Value>,
+    options?: ComputeOptions,
+  ): Promise<Record<string, Tensor>>;
+  /** Continues a prompt. */
+  generate(prompt: Prompt, options?: GenerateOptions & PromptOptions): Promise<Generation>;
+  /** Continues several prompts in one batch. */
+  generateAll(prompts: readonly Prompt[], options?: GenerateOptions & PromptOptions): Promise<Generation[]>;
+  /** A view with further clamps, after those that this view has. */
+  with(...clamps: readonly Clamp[]): Model;
+  /** A view with other weights: canonical names to values of the same shape. In a tied model either matrix sets both. */
+  withWeights(weights: Readonly<Record<string, ClampValue>>): Model;
+  /** What the runtime has done so far: sessions, runs. */
+  statistics(): RuntimeStatistics;
+  /** Closes the model and every view of it. */
+  close(): Promise<void>;
+}
+
+const recordingLimit = 4 * 2 ** 30;
+
+/** The model of a view. */
+export function makeModel(view: ViewState): Model {
+  const { core } = view;
+  const idsOf = (prompts: readonly Prompt[], options: PromptOptions): Token[][] => {
+    const tokens = prompts.map((prompt) => tokensOf(view, prompt, options));
+    checkRows(tokens.map((line) => line.map(({ id }) => id)), core.config.vocabulary, core.config.context);
+    return tokens;
+  };
+  const generateAll: Model["generateAll"] = (prompts, options = {}) => generate(view, onlyIds(idsOf(prompts, options)), options);
+  return {
+    identity: core.identity,
+    config: core.config,
+    tokenizer: core.tokenizer,
+    weights: weightsOf(view),
+    sites: () => describeSites(core.graph("prompt")),
+    tokens: (prompt, options = {}) => tokensOf(view, prompt, options),
+    recordingBytes(prompts, sites, options = {}) {
+      const rows = promptRows(idsOf(prompts, options).map((line) => line.length));
+      return wantsOf(view, listOf(sites)).reduce((sum, want) => sum + wantBytes(view, want, rows), 0);
+    },
+    async record(prompts, sites, options = {}) {
+      const tokens = idsOf(promptList(prompts), options);
+      const rows = promptRows(tokens.map((line) => line.length));
+      const wants = wantsOf(view, listOf(sites));
+      checkSize(wants.reduce((sum, want) => sum + wantBytes(view, want, rows), 0), options.maxBytes ?? recordingLimit);
+      const outputs = await runPrompt(prepareCall(view, "prompt", wants), onlyIds(tokens), rows);
+      for (const want of wants) clearPadding(view, want, rows, outputs[want.name] as Tensor);
+      const named = Object.fromEntries(wants.map(({ name }) => [name, outputs[name] as Tensor]));
+      return { sites: named, tokens, model: core.identity };
+    },
+    async compute(prompts, fn, { inputs = {}, ...options } = {}) {
+      const tokens = idsOf(promptList(prompts), options);
+      const rows = promptRows(tokens.map((line) => line.length));
+      const call = prepareCall(view, "prompt", [], computeFunction(view, fn, inputs));
+      return runPrompt(call, onlyIds(tokens), rows, { inputs });
+    },
+    async generate(prompt, options = {}) {
+      return (await generateAll([prompt], options))[0] as Generation;
+    },
+    generateAll,
+    with: (...clamps) => makeModel({ ...view, clamps: [...view.clamps, ...clamps.flatMap((clamp) => bindClamp(core, clamp))] }),
+    withWeights: (weights) => makeModel({ ...view, weights: new Map([...view.weights, ...replacementWeights(view, weights)]) }),
+    statistics: () => core.runtime.statistics(),
+    close: () => core.runtime.close(),
+  };
+}
+
+function tokensOf({ core }: ViewState, prompt: Prompt, { bos }: PromptOptions): Token[] {
+  if (typeof prompt !== "string") return core.tokenizer.ids(prompt);
+  return core.tokenizer.encode(prompt, bos === undefined ? {} : { bos });
+}
+
+const onlyIds = (tokens: readonly (readonly Token[])[]) => tokens.map((line) => line.map(({ id }) => id));
+
+/** One prompt or several: a list of numbers is one prompt of ids. */
+function promptList(prompts: Prompt | readonly Prompt[]): readonly Prompt[] {
+  if (typeof prompts === "string") return [prompts];
+  if (prompts.length > 0 && prompts.every((entry) => typeof entry === "number")) return [prompts as readonly number[]];
+  return prompts as readonly Prompt[];
+}
+
+const listOf = (sites: string | readonly string[]) => (typeof sites === "string" ? [sites] : sites);
+
+/** What a list of site references asks for; each name once. */
+function wantsOf({ core }: ViewState, sites: readonly string[]): Want[] {
+  const wants = new Map<string, Want>();
+  for (const text of sites) {
+    for (const { site, parts, reference } of resolveSites(core.graph("prompt"), text)) {
+      const name = site + reference.suffix;
+      wants.set(name, { name, site, parts });
+    }
+  }
+  if (wants.size === 0) throw usageError("no site was asked for");
+  return [...wants.values()];
+}
+
+function wantExtent({ core }: ViewState, { site }: Want, rows: Rows) {
+  const value = core.graph("prompt").sites.get(site.replace(/@before$/, "")) as Value;
+  return extentOf(site, value.shape, rows);
+}
+
+function wantBytes(view: ViewState, want: Want, rows: Rows): number {
+  const extent = wantExtent(view, want, rows);
+  const gathered = gatherIndices(extent, want.parts);
+  const count = gathered === undefined ? elementCount(extent.shape) : gathered.indices.data.length * elementCount(extent.shape.slice(gathered.flattened));
+  return 4 * count;
+}
+
+function checkSize(bytes: number, limit: number): void {
+  if (bytes <= limit) return;
+  const gigabytes = (value: number) => `${(value / 2 ** 30).toFixed(1)} GiB`;
+  throw usageError(`the recording would hold ${gigabytes(bytes)}, more than the ${gigabytes(limit)} allowed: ask for fewer sites or parts of them, or raise maxBytes`);
+}
+
+/** Zeroes what belongs to padding in a recorded tensor, whichever part of the site it is. */
+function clearPadding(view: ViewState, want: Want, rows: Rows, value: Tensor): void {
+  if (rows.lengths.every((length) => length === rows.columns)) return;
+  const { axes } = wantExtent(view, want, rows);
+  const [first] = want.parts;
+  const kept = want.parts.flatMap((part, d) => (part.kind === "index" ? [] : [d]));
+  // A range over tokens selects real ones alone; only whole token dimensions hold padding.
+  const own = kept.map((d) => (want.parts[d]?.kind === "range" && d > 0 ? ("channel" as const) : (axes[d] as (typeof axes)[number])));
+  const from = first?.kind === "index" ? (first.index + rows.lengths.length) % rows.lengths.length : first?.kind === "range" ? ((first.from ?? 0) + rows.lengths.length) % rows.lengths.length : 0;
+  const dropped = first?.kind === "index";
+  const count = dropped ? 1 : (value.shape[0] as number);
+  zeroPadding(
+    {
+      site: want.site,
+      axes: dropped ? ["row", ...own] : own,
+      shape: dropped ? [1, ...value.shape] : value.shape,
+      rows: { ...rows, lengths: rows.lengths.slice(from, from + count) },
+    },
+    value,
+  );
+}
+
+function computeFunction({ core }: ViewState, fn: Parameters<Model["compute"]>[1], inputs: Readonly<Record<string, Tensor>>) {
+  return (at: (site: string) => Value, own: (name: string) => Value): Record<string, Value> => {
+    const weights = weightValues(core.graph("prompt"));
+    const context: ComputeContext = {
+      site: (name) => at(oneSite(core, name)),
+      weight(name) {
+        const value = weights.get(name);
+        if (value === undefined) throw usageError(`the model has no weight "${name}"; model.weights.shapes lists them`);
+        return value;
+      },
+      positions: own(decoderInputs.positions),
+      ids: own(decoderInputs.ids),
+    };
+    return fn(context, inputValues(inputs));
+  };
+}
+
+function oneSite(core: ViewState["core"], name: string): string {
+  const found = resolveSites(core.graph("prompt"), name);
+  const [only] = found;
+  if (found.length !== 1 || only === undefined || only.parts.some(({ kind }) => kind !== "all")) {
+    throw usageError(`"${name}" must be one whole site here`);
+  }
+  return only.site;
+}
+
+function inputValues(inputs: Readonly<Record<string, Tensor>>): Record<string, Value> {
+  return Object.fromEntries(Object.entries(inputs).map(([name, { dtype, shape }]) => [name, input(name, dtype, shape)]));
+}
+
+function weightsOf({ core, weights }: ViewState): Weights {
+  const shapes = decoderWeights(core.config);
+  return {
+    shapes,
+    async get(name) {
+      if (!shapes.has(name)) throw usageError(`the model has no weight "${name}"; the nearest are ${nearestNames(name, shapes.keys()).join(", ")}`);
+      const value = weights.get(name) ?? core.values.get(name);
+      if (value !== undefined) return value as Tensor<"float32">;
+      return { dtype: "float32", shape: shapes.get(name) as readonly number[], data: await core.readWeight(name) };
+    },
+  };
+}
+
+const tiedNames: Readonly<Record<string, string>> = { "embed.weight": "unembed.weight", "unembed.weight": "embed.weight" };
+
+function replacementWeights({ core }: ViewState, given: Readonly<Record<string, ClampValue>>): Map<string, Tensor> {
+  const shapes = decoderWeights(core.config);
+  const result = new Map<string, Tensor>();
+  for (const [name, value] of Object.entries(given)) {
+    const shape = shapes.get(name);
+    if (shape === undefined) throw usageError(`the model has no weight "${name}"; the nearest are ${nearestNames(name, shapes.keys()).join(", ")}`);
+    const tensor = operandTensor(value, name);
+    const own = typeof value !== "number" && "dtype" in value ? value.shape : shape;
+    if (own.join() !== shape.join() || tensor.data.length !== elementCount(shape)) {
+      throw usageError(`${name} has shape [${shape.join(", ")}]; the values given have [${tensor.shape.join(", ")}]`);
+    }
+    result.set(name, { ...tensor, shape });
+    const other = tiedNames[name];
+    if (core.config.tied && other !== undefined && given[other] === undefined) result.set(other, transposed({ ...tensor, shape }));
+  }
+  return result;
+}
+
+function transposed({ shape, data }: Tensor<"float32">): Tensor<"float32"> {
+  const [rows, columns] = shape as readonly [number, number];
+  const result = new Float32Array(data.length);
+  for (let i = 0; i < rows; i++) for (let j = 0; j < columns; j++) result[j * rows + i] = data[i * columns + j] as number;
+  return { dtype: "float32", shape: [columns, rows], data: result };
+}

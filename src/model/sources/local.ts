@@ -1,0 +1,46 @@
+/** A folder or file of the user's own, used where it lies. Links are followed: the user's tools make them. */
+import { readdir, realpath, stat } from "node:fs/promises";
+import { homedir } from "node:os";
+import { basename, dirname, join, resolve } from "node:path";
+import { usageError } from "../../errors.js";
+import { rememberedRecord } from "./cache.js";
+import { kindOf, selectFiles } from "./select.js";
+import { modelHash } from "./store.js";
+import type { FileRecord, ModelFiles } from "./types.js";
+
+/**
+ * The model at a path. A folder holds one model; a file is read with the configuration that lies beside it.
+ * @throws usage error where there is nothing, or several models
+ */
+export async function localModel(reference: string, cache: string, signal: AbortSignal): Promise<ModelFiles> {
+  const path = resolve(reference.replace(/^~(?=$|[/\\])/, homedir()));
+  const found = await stat(path).catch(() => undefined);
+  if (found === undefined) throw usageError(`there is no file or folder ${path}`);
+  if (!found.isDirectory() && kindOf(basename(path)) !== "weights") {
+    throw usageError(`${path} is not a model file: expected .safetensors or .gguf`);
+  }
+  const folder = found.isDirectory() ? path : dirname(path);
+  const wanted = found.isDirectory() ? undefined : basename(path);
+  const files = new Map<string, string>();
+  const records = new Map<string, FileRecord>();
+  for (const name of selectFiles(await filesIn(folder), path, wanted).values()) {
+    const file = await realpath(join(folder, name));
+    files.set(name, file);
+    records.set(name, await rememberedRecord(cache, file, signal));
+  }
+  return { source: path, name: reference, files, hash: modelHash(records) };
+}
+
+/** Regular files only: reading a pipe or a device would never end. */
+async function filesIn(folder: string): Promise<string[]> {
+  const names = await readdir(folder);
+  const regular = await Promise.all(
+    names.map((name) =>
+      stat(join(folder, name)).then(
+        (found) => found.isFile(),
+        () => false,
+      ),
+    ),
+  );
+  return names.filter((_, index) => regular[index]);
+}

@@ -1,0 +1,13 @@
+/** The runtime room: tensors, seeded random numbers, and programs that ONNX Runtime runs. */
+export { normals, philox4x32, type Random, random } from "./random.js";
+export {
+  type CompileOptions,
+  createRuntime,
+  type MappedWeights,
+  type Program,
+  type Runtime,
+  type RuntimeOptions,
+  type RuntimeStatistics,
+  type WeightMode,
+} from "./runtime.js";
+export * from "./tensor.js";
