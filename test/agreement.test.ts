@@ -4,7 +4,20 @@
  */
 import { readFileSync } from "node:fs";
 import { afterAll, beforeAll, describe, expect, it } from "vitest";
-import { add, type Clamp, type Model, mean, open, patch, project, readSafetensors, type Recording, scale, set, zero } from "../src/model/index.js";
+import {
+  add,
+  type Clamp,
+  type Model,
+  mean,
+  open,
+  patch,
+  project,
+  type Recording,
+  readSafetensors,
+  scale,
+  set,
+  zero,
+} from "../src/model/index.js";
 import { row, type Tensor, tensor } from "../src/runtime/index.js";
 import { worstRow } from "./support/agreement.js";
 
@@ -21,9 +34,24 @@ interface Case {
   readonly edits: {
     prefill: { prompt: string; position: number; logitsFrom: number; sites: Record<string, unknown> };
     batch: { rows: string[]; row: number; position: number; logitsFrom: number; sites: Record<string, unknown> };
-    decode: { prompt: string; length: number; position: number; steps: number; sites: Record<string, { ids: number[]; gaps: number[] }> };
+    decode: {
+      prompt: string;
+      length: number;
+      position: number;
+      steps: number;
+      sites: Record<string, { ids: number[]; gaps: number[] }>;
+    };
   };
-  readonly clamps: { name: string; run: string; prompt?: string; rows?: string[]; length?: number; steps?: number; ids?: number[]; clamps: { site: string; do: string; value?: number | string }[] }[];
+  readonly clamps: {
+    name: string;
+    run: string;
+    prompt?: string;
+    rows?: string[];
+    length?: number;
+    steps?: number;
+    ids?: number[];
+    clamps: { site: string; do: string; value?: number | string }[];
+  }[];
 }
 
 const models = ["llama-gqa", "llama-tied", "llama-sharded", "gpt2", "gpt2-odd"];
@@ -60,7 +88,12 @@ describe.each(models)("%s", (name) => {
   };
 
   it("has exactly the reference's sites", () => {
-    expect(model.sites().map((site) => site.name).sort()).toEqual([...cases.sites].sort());
+    expect(
+      model
+        .sites()
+        .map((site) => site.name)
+        .sort(),
+    ).toEqual([...cases.sites].sort());
   });
 
   it.each(["A", "B"])("agrees at every site in prompt %s", async (prompt) => {
@@ -95,7 +128,9 @@ describe.each(models)("%s", (name) => {
   /** Noise at one position; for attention, at one query over the keys that it sees. */
   const noiseClamp = (site: string, noise: Tensor, position: number, rowSuffix = ":"): Clamp => {
     const attention = /\.(scores|pattern)$/.test(site);
-    return attention ? add(`${site}[${rowSuffix}, :, ${position}, 0:${position + 1}]`, noise) : add(`${site}[${rowSuffix}, ${position}]`, noise);
+    return attention
+      ? add(`${site}[${rowSuffix}, :, ${position}, 0:${position + 1}]`, noise)
+      : add(`${site}[${rowSuffix}, ${position}]`, noise);
   };
 
   it.each(clampable)("clamps %s in prefill", async (site) => {
@@ -116,16 +151,24 @@ describe.each(models)("%s", (name) => {
     const noise = edits[`edits.batch/${site}/noise`] as Tensor;
     const name = `logits[${index}, ${logitsFrom}:]`;
     const { sites } = await model.with(noiseClamp(site, noise, position, `${index}`)).record(batch, [name, "logits"]);
-    expect(worstRow(sites[name] as Tensor, edits[`edits.batch/${site}/logits`] as Tensor).error).toBeLessThan(tolerance);
+    expect(worstRow(sites[name] as Tensor, edits[`edits.batch/${site}/logits`] as Tensor).error).toBeLessThan(
+      tolerance,
+    );
     const others = rows.map((_, r) => r).filter((r) => r !== index);
-    for (const r of others) expect(worstRow(row(sites.logits as Tensor, r), row(reference["batch/logits"] as Tensor, r)).error).toBeLessThan(tolerance);
+    for (const r of others)
+      expect(worstRow(row(sites.logits as Tensor, r), row(reference["batch/logits"] as Tensor, r)).error).toBeLessThan(
+        tolerance,
+      );
   });
 
   it.each(clampable)("clamps %s in decode", async (site) => {
     const { position, length, steps, prompt, sites } = cases.edits.decode;
     const noise = edits[`edits.decode/${site}/noise`] as Tensor;
     const view = model.with(noiseClamp(site, noise, position));
-    const result = await view.generate((cases.prompts[prompt] as number[]).slice(0, length), { maxTokens: steps, logits: true });
+    const result = await view.generate((cases.prompts[prompt] as number[]).slice(0, length), {
+      maxTokens: steps,
+      logits: true,
+    });
     const wanted = sites[site] as { ids: number[]; gaps: number[] };
     expect(Math.min(...wanted.gaps)).toBeGreaterThan(1e-4);
     expect(result.ids).toEqual(wanted.ids);
@@ -149,23 +192,35 @@ describe.each(models)("%s", (name) => {
     return (makers[kind] as () => Clamp)();
   };
 
-  it.each(cases.clamps.filter(({ run }) => run !== "decode"))("composes clamps: $name", async ({ name: key, prompt, rows, clamps }) => {
-    const view = model.with(...clamps.map(makeClamp));
-    const batch = rows === undefined ? [cases.prompts[prompt as string] as number[]] : rows.map((r) => cases.prompts[r] as number[]);
-    const { sites } = await view.record(batch, "logits");
-    const wanted = edits[`clamps/${key}/logits`] as Tensor;
-    const logits = sites.logits as Tensor;
-    expect(worstRow(rows === undefined ? row(logits, 0) : logits, wanted).error).toBeLessThan(tolerance);
-  });
+  it.each(cases.clamps.filter(({ run }) => run !== "decode"))(
+    "composes clamps: $name",
+    async ({ name: key, prompt, rows, clamps }) => {
+      const view = model.with(...clamps.map(makeClamp));
+      const batch =
+        rows === undefined
+          ? [cases.prompts[prompt as string] as number[]]
+          : rows.map((r) => cases.prompts[r] as number[]);
+      const { sites } = await view.record(batch, "logits");
+      const wanted = edits[`clamps/${key}/logits`] as Tensor;
+      const logits = sites.logits as Tensor;
+      expect(worstRow(rows === undefined ? row(logits, 0) : logits, wanted).error).toBeLessThan(tolerance);
+    },
+  );
 
-  it.each(cases.clamps.filter(({ run }) => run === "decode"))("keeps clamps in force while generating: $name", async ({ name: key, prompt, length, steps, ids, clamps }) => {
-    const view = model.with(...clamps.map(makeClamp));
-    const result = await view.generate((cases.prompts[prompt as string] as number[]).slice(0, length), { maxTokens: steps as number, logits: true });
-    expect(result.ids).toEqual(ids);
-    result.logits?.forEach((step, i) => {
-      expect(worstRow(step, row(edits[`clamps/${key}/logits`] as Tensor, i)).error).toBeLessThan(tolerance);
-    });
-  });
+  it.each(cases.clamps.filter(({ run }) => run === "decode"))(
+    "keeps clamps in force while generating: $name",
+    async ({ name: key, prompt, length, steps, ids, clamps }) => {
+      const view = model.with(...clamps.map(makeClamp));
+      const result = await view.generate((cases.prompts[prompt as string] as number[]).slice(0, length), {
+        maxTokens: steps as number,
+        logits: true,
+      });
+      expect(result.ids).toEqual(ids);
+      result.logits?.forEach((step, i) => {
+        expect(worstRow(step, row(edits[`clamps/${key}/logits`] as Tensor, i)).error).toBeLessThan(tolerance);
+      });
+    },
+  );
 
   it("changes nothing when a site is set to its own recorded value", async () => {
     const recording = await model.record(prompts, "**");
@@ -186,7 +241,9 @@ describe.each(models)("%s", (name) => {
 
   it("takes the mean of a recording", async () => {
     const recording = await model.record(cases.prompts.A as number[], "layers.0.mlp.out");
-    const { sites } = await model.with(mean("layers.0.mlp.out", recording)).record(cases.prompts.A as number[], "layers.0.mlp.out");
+    const { sites } = await model
+      .with(mean("layers.0.mlp.out", recording))
+      .record(cases.prompts.A as number[], "layers.0.mlp.out");
     const value = sites["layers.0.mlp.out"] as Tensor;
     const first = row(row(value, 0), 0);
     for (let s = 1; s < 9; s++) expect(row(row(value, 0), s).data).toEqual(first.data);

@@ -33,6 +33,16 @@ export function barSvg(figure: BarFigure): string {
   }
   const labels = figure.bars.map((bar) => cut(showToken(bar.label), longestLabel, drawnColumns));
   const marginLeft = Math.ceil(widest(labels, drawnColumns) * labelSize * columnWidth) + 14;
+  const format = formatAlike(figure.bars.map((bar) => bar.value));
+  // the numbers beside the bars need room on both sides
+  const inset =
+    widest(
+      figure.bars.map((bar) => format(bar.value)),
+      drawnColumns,
+    ) *
+      10 *
+      columnWidth +
+    6;
   const label = axisTitle(figure.valueAxis);
   const margins = { marginLeft, marginRight: 16, marginTop: 22, marginBottom: label === "" ? 26 : 42 };
   const size = {
@@ -42,14 +52,10 @@ export function barSvg(figure: BarFigure): string {
   const svg = drawPlot((plot) => ({
     ...size,
     ...margins,
-    x: {
-      nice: true,
-      ...valueDomain(figure.bars),
-      inset: 28,
-    },
+    x: { nice: true, ...valueDomain(figure.bars), inset },
     y: { type: "band", domain: figure.bars.map((_, i) => i), padding: 0.2 },
     color: { type: "identity" },
-    marks: barMarks(plot, figure, labels),
+    marks: barMarks(plot, figure, labels, format),
   }));
   return frame(figure, { svg, ...size }, noLegend);
 }
@@ -60,8 +66,7 @@ function valueDomain(bars: readonly Bar[]): { domain: [number, number] } {
   return { domain: low < high ? [low, high] : [0, 1] };
 }
 
-function barMarks(plot: PlotLibrary, figure: BarFigure, labels: readonly string[]) {
-  const format = formatAlike(figure.bars.map((bar) => bar.value));
+function barMarks(plot: PlotLibrary, figure: BarFigure, labels: readonly string[], format: (value: Value) => string) {
   const bars = figure.bars.map((bar, place) => {
     const value = hasValue(bar.value) ? bar.value : 0;
     return {

@@ -38,6 +38,7 @@ export function frame(figure: Figure, drawing: Drawing, legend: Drawing): string
   );
 }
 
+/** For figures that need none. */
 export const noLegend: Drawing = { svg: "", width: 0, height: 0 };
 
 /** The colour scale as a bar with the values at its ends and middle, and the colour of cells without a value if any is. */

@@ -238,7 +238,8 @@ function tokenAxis(tokens: readonly string[], positions: readonly number[]): Col
 
 /** Names below a heatmap: level where they fit, else slanting, else upright; only some where the columns are too narrow. */
 function nameAxis(names: readonly string[], cellWidth: number, numbered: boolean): ColumnAxis {
-  const step = cellWidth >= 11 ? 1 : niceStep((numbered ? 20 : 11) / cellWidth);
+  const needed = numbered ? String(names.length - 1).length * letterWidth + 6 : labelSize;
+  const step = cellWidth >= needed ? 1 : niceStep(needed / cellWidth);
   const shown = places(names.length).filter((column) => column % step === 0);
   const labels = names.map((name) => cut(name, longestColumnLabel, drawnColumns));
   const widths = shown.map((column) => widthOf(labels[column] ?? "", drawnColumns) * letterWidth);

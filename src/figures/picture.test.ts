@@ -78,6 +78,7 @@ describe("svg", () => {
     expect(count(svg, /<title>/g)).toBe(7_200);
     expect(svg).toContain(">110<");
     expect(svg).not.toContain(">111<");
+    expect(svg).not.toContain("rotate(");
   });
 
   test("bars start at zero on the side of their sign; lines break where there is no value", () => {

@@ -47,7 +47,8 @@ function firstBadNode(order: readonly Node[]): string | undefined {
 
 function badNode(node: Node): string | undefined {
   const dangling = node.inputs.find((value) => value.node.outputs[value.index] !== value);
-  if (dangling !== undefined) return `${node.operation} reads output ${dangling.index} of ${dangling.node.operation}, which has none such`;
+  if (dangling !== undefined)
+    return `${node.operation} reads output ${dangling.index} of ${dangling.node.operation}, which has none such`;
   if ((leafOperations as readonly string[]).includes(node.operation)) return undefined;
   const types = operationNamed(node.operation).infer(node.inputs, node.attributes);
   const wrong = node.outputs.find((value, i) => {

@@ -52,7 +52,9 @@ export function divideDims(a: Dim, b: Dim): Dim | undefined {
 /** The names that a dimension depends on, sorted. */
 export function symbolsOf(dim: Dim): string[] {
   if (typeof dim === "number") return [];
-  return [...new Set([...parse(dim).keys()].flatMap((monomial) => (monomial === "" ? [] : monomial.split("*"))))].sort();
+  return [
+    ...new Set([...parse(dim).keys()].flatMap((monomial) => (monomial === "" ? [] : monomial.split("*")))),
+  ].sort();
 }
 
 /** The terms of a dimension: coefficient and symbol names of each. */
@@ -102,7 +104,10 @@ function parse(dim: Dim): Polynomial {
     for (const factor of (term as string).split("*")) {
       if (/^\d+$/.test(factor)) coefficient *= Number(factor);
       else if (symbolPattern.test(factor)) symbols.push(factor);
-      else throw usageError(`"${dim}" is not a dimension: expected a size, a name, or a sum of products such as "past + 2*seq"`);
+      else
+        throw usageError(
+          `"${dim}" is not a dimension: expected a size, a name, or a sum of products such as "past + 2*seq"`,
+        );
     }
     addTerm(result, symbols.sort().join("*"), coefficient);
   }

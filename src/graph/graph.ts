@@ -3,8 +3,8 @@
  * downstream of the change and shares the rest. Everything here is plain data, so a graph crosses to a worker as it is.
  */
 import { failure, usageError } from "../errors.js";
-import type { Dtype, Tensor } from "./tensor.js";
 import { type Dim, formatShape, type Shape } from "./dims.js";
+import type { Dtype, Tensor } from "./tensor.js";
 
 /** What is known of a value without running: its element type and shape. */
 export interface ValueType {
@@ -157,7 +157,8 @@ export function bindDims(
   for (const value of inputs) {
     const shape = shapes.get(leafName(value));
     if (shape === undefined) throw usageError(`input "${leafName(value)}" ${formatShape(value.shape)} was not given`);
-    const fits = shape.length === value.shape.length && value.shape.every((dim, i) => bind(dim, shape[i] as number, sizes));
+    const fits =
+      shape.length === value.shape.length && value.shape.every((dim, i) => bind(dim, shape[i] as number, sizes));
     if (!fits) {
       throw usageError(
         `input "${leafName(value)}" has shape ${formatShape(shape)}; expected ${formatShape(value.shape)}` +

@@ -9,8 +9,8 @@ export {
   evaluateDim,
   formatShape,
   multiplyDims,
-  sameShape,
   type Shape,
+  sameShape,
   subtractDims,
   symbolsOf,
 } from "./dims.js";

@@ -57,6 +57,7 @@ function evaluateNode(
 }
 
 function widen(value: Tensor | undefined, node: Node): ReferenceTensor {
-  if (value === undefined) throw failure(`no values were given for ${node.operation} "${leafName(node.outputs[0] as Value)}"`);
+  if (value === undefined)
+    throw failure(`no values were given for ${node.operation} "${leafName(node.outputs[0] as Value)}"`);
   return { dtype: value.dtype, shape: value.shape, data: toNumbers(value) };
 }

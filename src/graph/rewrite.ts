@@ -5,7 +5,16 @@
 import { usageError } from "../errors.js";
 import { checkGraph } from "./check.js";
 import { formatShape, sameShape } from "./dims.js";
-import { type Graph, inputsOf, makeNode, type Node, onlyOutput, siteValue, topologicalOrder, type Value } from "./graph.js";
+import {
+  type Graph,
+  inputsOf,
+  makeNode,
+  type Node,
+  onlyOutput,
+  siteValue,
+  topologicalOrder,
+  type Value,
+} from "./graph.js";
 
 /** What a clamp does: takes the value that a site has, returns the one it is to have, of the same type and shape. */
 export type SiteFunction = (value: Value) => Value;

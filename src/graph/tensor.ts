@@ -5,16 +5,7 @@
 import { usageError } from "../errors.js";
 
 /** Element types that a tensor can hold. Half-precision values are kept as their bits in 16-bit words. */
-export type Dtype =
-  | "float32"
-  | "float64"
-  | "float16"
-  | "int64"
-  | "int32"
-  | "int16"
-  | "int8"
-  | "uint8"
-  | "bool";
+export type Dtype = "float32" | "float64" | "float16" | "int64" | "int32" | "int16" | "int8" | "uint8" | "bool";
 
 /** The typed array behind each element type. */
 export interface TypedArrayOf {
@@ -57,7 +48,9 @@ export function elementCount(shape: readonly number[]): number {
 /** A tensor over `data` as it is (not copied). Throws where the shape does not hold exactly that many elements. */
 export function tensor<D extends Dtype>(dtype: D, shape: readonly number[], data: TypedArrayOf[D]): Tensor<D> {
   if (elementCount(shape) !== data.length) {
-    throw usageError(`a ${dtype} tensor of shape [${shape.join(", ")}] holds ${elementCount(shape)} elements, not ${data.length}`);
+    throw usageError(
+      `a ${dtype} tensor of shape [${shape.join(", ")}] holds ${elementCount(shape)} elements, not ${data.length}`,
+    );
   }
   return { dtype, shape, data };
 }
@@ -71,7 +64,9 @@ export function zeros<D extends Dtype>(dtype: D, shape: readonly number[]): Tens
 export function tensorOf<D extends Dtype>(dtype: D, shape: readonly number[], values: ArrayLike<number>): Tensor<D> {
   const result = zeros(dtype, shape);
   if (values.length !== result.data.length) {
-    throw usageError(`a tensor of shape [${shape.join(", ")}] holds ${result.data.length} elements, not ${values.length}`);
+    throw usageError(
+      `a tensor of shape [${shape.join(", ")}] holds ${result.data.length} elements, not ${values.length}`,
+    );
   }
   const data: TensorData = result.data;
   if (data instanceof BigInt64Array) for (let i = 0; i < values.length; i++) data[i] = BigInt(values[i] as number);

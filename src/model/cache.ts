@@ -21,7 +21,10 @@ export interface KeyValueCache {
   readonly columns: number;
   /** The cache's tensors as a step's inputs, by name. */
   feeds(): Record<string, Tensor>;
-  /** Appends the rows that a run returned under the names of its key and value sites, each [batch, new, heads, headSize]. */
+  /**
+   * Appends the rows that a run returned under the names of its key and value sites, each [batch, new, heads, headSize],
+   * after taking back the memory that was lent to it.
+   */
   append(outputs: Readonly<Record<string, Tensor>>): void;
 }
 
@@ -34,7 +37,10 @@ export function cachedSites(config: DecoderConfig): string[] {
 export function createCache(config: DecoderConfig, batch: number): KeyValueCache {
   const { keyValueHeads: heads, headSize } = config;
   const groups = batch * heads;
-  const layers: Layer[] = Array.from({ length: config.layers }, () => ({ keys: new Float32Array(0), values: new Float32Array(0) }));
+  const layers: Layer[] = Array.from({ length: config.layers }, () => ({
+    keys: new Float32Array(0),
+    values: new Float32Array(0),
+  }));
   let columns = 0;
   let capacity = 0;
 
@@ -43,9 +49,13 @@ export function createCache(config: DecoderConfig, batch: number): KeyValueCache
     for (const layer of layers) {
       const keys = new Float32Array(groups * headSize * larger);
       const values = new Float32Array(groups * headSize * larger);
-      for (let i = 0; i < groups * headSize; i++) keys.set(layer.keys.subarray(i * capacity, i * capacity + columns), i * larger);
+      for (let i = 0; i < groups * headSize; i++)
+        keys.set(layer.keys.subarray(i * capacity, i * capacity + columns), i * larger);
       for (let g = 0; g < groups; g++) {
-        values.set(layer.values.subarray(g * capacity * headSize, (g * capacity + columns) * headSize), g * larger * headSize);
+        values.set(
+          layer.values.subarray(g * capacity * headSize, (g * capacity + columns) * headSize),
+          g * larger * headSize,
+        );
       }
       layer.keys = keys;
       layer.values = values;
@@ -60,7 +70,8 @@ export function createCache(config: DecoderConfig, batch: number): KeyValueCache
           const from = ((b * added + s) * heads + h) * headSize;
           const group = b * heads + h;
           layer.values.set(values.subarray(from, from + headSize), (group * capacity + columns + s) * headSize);
-          for (let e = 0; e < headSize; e++) layer.keys[(group * headSize + e) * capacity + columns + s] = keys[from + e] as number;
+          for (let e = 0; e < headSize; e++)
+            layer.keys[(group * headSize + e) * capacity + columns + s] = keys[from + e] as number;
         }
       }
     }
@@ -80,6 +91,10 @@ export function createCache(config: DecoderConfig, batch: number): KeyValueCache
     },
     append(outputs) {
       const added = outputs[keySite(config, 0)]?.shape[1] as number;
+      layers.forEach((layer, i) => {
+        layer.keys = (outputs[decoderInputs.keys(i)]?.data as Float32Array | undefined) ?? layer.keys;
+        layer.values = (outputs[decoderInputs.values(i)]?.data as Float32Array | undefined) ?? layer.values;
+      });
       if (columns + added > capacity) grow(columns + added);
       layers.forEach((layer, i) => {
         const keys = (outputs[keySite(config, i)] as Tensor).data as Float32Array;

@@ -3,12 +3,30 @@
  * Making a clamp computes nothing; a model splices it in when it runs.
  */
 import { usageError } from "../errors.js";
-import { add as addValues, div, matmul, max, mul, reduceMax, reduceMin, round, sub, transpose, type Value } from "../graph/index.js";
+import {
+  add as addValues,
+  div,
+  matmul,
+  max,
+  mul,
+  reduceMax,
+  reduceMin,
+  round,
+  sub,
+  transpose,
+  type Value,
+} from "../graph/index.js";
 import { row, type Tensor, toNumbers } from "../runtime/index.js";
 import { type AlignedOperand, operandTensor } from "./operand.js";
-import { meanOverTokens, type Recording, lengthsOf, recordedExtent, selectRecorded, selectTensor } from "./recording.js";
+import {
+  lengthsOf,
+  meanOverTokens,
+  type Recording,
+  recordedExtent,
+  selectRecorded,
+  selectTensor,
+} from "./recording.js";
 import { type Part, parseSite, type SiteReference } from "./sites/reference.js";
-import type { Cells } from "./sites/select.js";
 
 /** What a traced function knows besides the value. */
 export interface ClampContext {
@@ -27,7 +45,9 @@ export type ClampFunction = (x: Value, context: ClampContext) => Value;
 export type ClampValue = number | ArrayLike<number> | Tensor;
 
 /** Numbers that a clamp's function takes, at one site: `aligned` to the selection, or `whole` as they are. */
-export type ClampOperand = { readonly kind: "aligned"; readonly operand: AlignedOperand } | { readonly kind: "whole"; readonly tensor: Tensor<"float32"> };
+export type ClampOperand =
+  | { readonly kind: "aligned"; readonly operand: AlignedOperand }
+  | { readonly kind: "whole"; readonly tensor: Tensor<"float32"> };
 
 export interface Clamp {
   /** What it does: `set`, `add`, ... */
@@ -36,8 +56,6 @@ export interface Clamp {
   /** Operands at one of the sites that the reference matches. */
   readonly operandsAt: (site: string, parts: readonly Part[]) => readonly ClampOperand[];
   readonly apply: (x: Value, operands: readonly Value[], context: ClampContext) => Value;
-  /** Only these positions of these rows, in place of the reference's rows and positions: for sweeps. */
-  readonly cells?: Cells;
 }
 
 const noOperands = () => [];
@@ -57,12 +75,22 @@ export function set(site: string, value: ClampValue): Clamp {
 
 /** The values given are added to the selected part. `add("layers.12.residPost", vector)` steers at every position. */
 export function add(site: string, value: ClampValue): Clamp {
-  return { name: "add", reference: parseSite(site), operandsAt: aligned(value, site), apply: (x, [v]) => addValues(x, v as Value) };
+  return {
+    name: "add",
+    reference: parseSite(site),
+    operandsAt: aligned(value, site),
+    apply: (x, [v]) => addValues(x, v as Value),
+  };
 }
 
 /** The selected part is multiplied by the values given. */
 export function scale(site: string, factor: ClampValue): Clamp {
-  return { name: "scale", reference: parseSite(site), operandsAt: aligned(factor, site), apply: (x, [v]) => mul(x, v as Value) };
+  return {
+    name: "scale",
+    reference: parseSite(site),
+    operandsAt: aligned(factor, site),
+    apply: (x, [v]) => mul(x, v as Value),
+  };
 }
 
 /** The selected part is zero: `zero("layers.5.attn.z[head=3]")` ablates a head. */
@@ -74,7 +102,10 @@ export function zero(site: string): Clamp {
 export function mean(site: string, recording: Recording): Clamp {
   const operandsAt = (at: string, parts: readonly Part[]): ClampOperand[] => {
     const average = meanOverTokens(recording, at);
-    const own = parts.map((part, d): Part => (d < 2 && part.kind !== "index" ? { kind: "all" } : d < 2 ? { kind: "index", index: 0 } : part));
+    const own = parts.map(
+      (part, d): Part =>
+        d < 2 && part.kind !== "index" ? { kind: "all" } : d < 2 ? { kind: "index", index: 0 } : part,
+    );
     return [{ kind: "aligned", operand: { tensor: operandTensor(selectTensor(average, own, at), at) } }];
   };
   return { name: "mean", reference: parseSite(site), operandsAt, apply: (_, [v]) => v as Value };
@@ -92,10 +123,27 @@ export function patch(site: string, recording: Recording): Clamp {
     const own = lengths.length === 1 ? parts.map((part, d) => (d === 0 ? sourceRow(part) : part)) : parts;
     const source = recordedExtent(recording, at);
     const tensor = operandTensor(selectRecorded(recording, { name: at, parts: own, named: {}, suffix: "" }), at);
-    const padded = own[0]?.kind === "all" && source.axes.some((axis, d) => axis === "position" && own[d]?.kind === "all");
+    const padded =
+      own[0]?.kind === "all" && source.axes.some((axis, d) => axis === "position" && own[d]?.kind === "all");
     return [{ kind: "aligned", operand: padded ? { tensor, lengths } : { tensor } }];
   };
   return { name: "patch", reference, operandsAt, apply: (_, [v]) => v as Value };
+}
+
+/**
+ * The selected part moves towards what a recording holds there: x (1 - weight) + source weight. The weight is aligned to
+ * the selected part, so that one batch can patch another position or head in every row: `[batch, seq, 1]` of zeros and
+ * ones patches single positions, `[batch, 1, heads, 1]` single heads. 1 patches exactly, 0 leaves exactly.
+ */
+export function blend(site: string, recording: Recording, weight: ClampValue): Clamp {
+  const source = patch(site, recording);
+  const share = aligned(weight, site);
+  return {
+    name: "blend",
+    reference: source.reference,
+    operandsAt: (at, parts) => [...source.operandsAt(at, parts), ...share()],
+    apply: (x, [other, w]) => addValues(mul(x, sub(1, w as Value)), mul(other as Value, w as Value)),
+  };
 }
 
 /** The one row of a recording, kept or dropped as the target's rows are. */
@@ -109,7 +157,11 @@ function sourceRow(part: Part): Part {
  *
  * @param directions one direction of the site's last dimension, or [count, size]
  */
-export function project(site: string, directions: ClampValue, { keep = "rest" }: { keep?: "rest" | "span" } = {}): Clamp {
+export function project(
+  site: string,
+  directions: ClampValue,
+  { keep = "rest" }: { keep?: "rest" | "span" } = {},
+): Clamp {
   const basis = orthonormal(operandTensor(directions, site), site);
   return {
     name: "project",
@@ -125,7 +177,8 @@ export function project(site: string, directions: ClampValue, { keep = "rest" }:
 /** Gram-Schmidt, twice for accuracy, in float64. Throws where the directions are not independent. */
 function orthonormal(directions: Tensor<"float32">, site: string): Tensor<"float32"> {
   const size = directions.shape[directions.shape.length - 1];
-  if (size === undefined || directions.shape.length > 2) throw usageError(`directions for ${site} must have shape [size] or [count, size]`);
+  if (size === undefined || directions.shape.length > 2)
+    throw usageError(`directions for ${site} must have shape [size] or [count, size]`);
   const rows: Float64Array[] = [];
   const count = directions.data.length / size;
   for (let i = 0; i < count; i++) {
@@ -140,7 +193,8 @@ function orthonormal(directions: Tensor<"float32">, site: string): Tensor<"float
       }
     }
     const rest = Math.hypot(...vector);
-    if (!(rest > 1e-6 * length)) throw usageError(`direction ${i} for ${site} is zero or lies in the span of those before it`);
+    if (!(rest > 1e-6 * length))
+      throw usageError(`direction ${i} for ${site} is zero or lies in the span of those before it`);
     rows.push(vector.map((x) => x / rest));
   }
   return { dtype: "float32", shape: [count, size], data: Float32Array.from(rows.flatMap((vector) => [...vector])) };
@@ -152,7 +206,8 @@ function orthonormal(directions: Tensor<"float32">, site: string): Tensor<"float
  * Asymmetric uniform quantisation: q = round((x - min) / step), x' = q step + min, step = (max - min) / (2^bits - 1).
  */
 export function quantize(site: string, bits: number, { per = "token" }: { per?: "token" | "site" } = {}): Clamp {
-  if (!Number.isInteger(bits) || bits < 1 || bits > 16) throw usageError(`bits must be a whole number from 1 to 16, not ${bits}`);
+  if (!Number.isInteger(bits) || bits < 1 || bits > 16)
+    throw usageError(`bits must be a whole number from 1 to 16, not ${bits}`);
   const levels = operandTensor(2 ** bits - 1, site);
   return {
     name: "quantize",
@@ -174,10 +229,10 @@ export function quantize(site: string, bits: number, { per = "token" }: { per?: 
  * The function sees the whole site and returns its shape; only the selected part takes effect.
  */
 export function clamp(site: string, fn: ClampFunction): Clamp {
-  return { name: "clamp", reference: parseSite(site), operandsAt: noOperands, apply: (x, _, context) => fn(x, context) };
-}
-
-/** The same clamp at single positions of single rows: `[row, position]` pairs. For sweeps that batch many edits. */
-export function atCells(edit: Clamp, cells: Cells): Clamp {
-  return { ...edit, cells };
+  return {
+    name: "clamp",
+    reference: parseSite(site),
+    operandsAt: noOperands,
+    apply: (x, _, context) => fn(x, context),
+  };
 }

@@ -10,8 +10,8 @@ import type { DecoderConfig } from "./decoder/config.js";
 import { decoderInputs, traceDecoder } from "./decoder/decoder.js";
 import { type BoundClamp, type Derive, type ExtraFeeds, prepareGraph, type Want } from "./edit.js";
 import type { ModelIdentity } from "./recording.js";
-import { paddedIds, positions, type Rows } from "./sites/rows.js";
 import { resolveClampSites } from "./sites/resolve.js";
+import { paddedIds, positions, type Rows } from "./sites/rows.js";
 import type { Tokenizer } from "./tokenizer/index.js";
 
 export interface ModelCore {
@@ -64,7 +64,12 @@ export interface PreparedCall {
 }
 
 /** Compiles what a call wants of a view. */
-export function prepareCall(view: ViewState, form: "prompt" | "cached", wants: readonly Want[], derive?: Derive): PreparedCall {
+export function prepareCall(
+  view: ViewState,
+  form: "prompt" | "cached",
+  wants: readonly Want[],
+  derive?: Derive,
+): PreparedCall {
   const { core, clamps, weights } = view;
   const { graph, feeds } = prepareGraph(core.graph(form), clamps, wants, derive);
   const values = new Map([...core.values, ...weights]);
@@ -90,7 +95,10 @@ export function checkFinite(outputs: Record<string, Tensor>): Record<string, Ten
     const sum = (data as Float32Array).reduce((a, b) => a + b, 0);
     if (Number.isFinite(sum)) continue;
     const at = (data as Float32Array).findIndex((x) => !Number.isFinite(x));
-    if (at >= 0) throw failure(`${name} holds ${(data as Float32Array)[at]} at element ${at}: a weight or a clamp is not finite, or too large`);
+    if (at >= 0)
+      throw failure(
+        `${name} holds ${(data as Float32Array)[at]} at element ${at}: a weight or a clamp is not finite, or too large`,
+      );
   }
   return outputs;
 }

@@ -2,6 +2,8 @@
  * From a model's graph to the one that a call runs: clamps spliced in, outputs added, the rest pruned. What varies between
  * calls of one form (numbers, positions, heads, neurons, rows) enters as inputs, whose values `feeds` computes.
  */
+
+import { usageError } from "../errors.js";
 import {
   and,
   type Dim,
@@ -15,23 +17,22 @@ import {
   multiplyDims,
   reshape,
   rmsNorm,
-  scalarsBetween,
   type Shape,
+  scalarsBetween,
   spliceAll,
   substitute,
   type Value,
   where,
   withOutputs,
 } from "../graph/index.js";
-import type { Tensor } from "../runtime/index.js";
-import { usageError } from "../errors.js";
+import { type Tensor, tensorOf } from "../runtime/index.js";
 import type { Clamp, ClampContext, ClampOperand } from "./clamps.js";
 import { decoderInputs } from "./decoder/decoder.js";
 import { coveredPositions, materialize, operandForm } from "./operand.js";
 import { type Axis, layerOf, siteKind } from "./sites/names.js";
 import type { Part } from "./sites/reference.js";
 import type { Rows } from "./sites/rows.js";
-import { clampMasks, type ClampMasks, gatherIndices, rangesOfRow, type SiteExtent } from "./sites/select.js";
+import { type ClampMasks, clampMasks, gatherIndices, rangesOfRow, type SiteExtent } from "./sites/select.js";
 
 /** One output that a call wants: a site, or the part of it that `parts` selects, under a name. */
 export interface Want {
@@ -47,8 +48,18 @@ export interface BoundClamp {
   readonly parts: readonly Part[];
 }
 
-/** Further outputs computed from sites: receives a lookup of site values, returns named values. */
-export type Derive = (at: (site: string) => Value, inputs: (name: string) => Value) => Record<string, Value>;
+/** What further outputs are computed from. */
+export interface DeriveContext {
+  /** The value of a site, clamps included. */
+  site(name: string): Value;
+  /** The value of a site at each row's last token, its position dimension dropped. */
+  last(name: string): Value;
+  /** One of the decoder's own inputs. */
+  input(name: string): Value;
+}
+
+/** Further outputs computed from sites, by name. */
+export type Derive = (context: DeriveContext) => Record<string, Value>;
 
 /** Values of the inputs that a call adds to the model's own, for a batch. `open`: rows will grow (generation). */
 export type ExtraFeeds = (rows: Rows, options: { open: boolean }) => Record<string, Tensor>;
@@ -59,7 +70,12 @@ export interface PreparedGraph {
 }
 
 /** The graph of a call, and what feeds it. */
-export function prepareGraph(base: Graph, clamps: readonly BoundClamp[], wants: readonly Want[], derive?: Derive): PreparedGraph {
+export function prepareGraph(
+  base: Graph,
+  clamps: readonly BoundClamp[],
+  wants: readonly Want[],
+  derive?: Derive,
+): PreparedGraph {
   const feeders: ExtraFeeds[] = [];
   const inputNamed = (name: string) => base.inputs.find((value) => value.node.attributes.name === name) as Value;
   const edits = clamps.map((bound, i) => ({
@@ -72,12 +88,20 @@ export function prepareGraph(base: Graph, clamps: readonly BoundClamp[], wants: 
   wants.forEach((want, i) => {
     outputs.set(want.name, selectOutput(want, i, siteOf(want.site) as Value, feeders));
   });
-  const derived = derive?.((site) => siteOf(site) as Value, inputNamed) ?? {};
+  const site = (name: string) => siteOf(name) as Value;
+  const lasts = new Map<string, Value>();
+  const last = (name: string) => {
+    const value = lasts.get(name) ?? lastTokens(site(name), name, feeders);
+    lasts.set(name, value);
+    return value;
+  };
+  const derived = derive?.({ site, last, input: inputNamed }) ?? {};
   for (const [name, value] of Object.entries(derived)) outputs.set(name, value);
   const declared = declareInputs(edited, outputs);
   return {
     graph: withOutputs(declared, outputs),
-    feeds: (rows, options) => Object.assign({}, ...feeders.map((feed) => feed(rows, options))) as Record<string, Tensor>,
+    feeds: (rows, options) =>
+      Object.assign({}, ...feeders.map((feed) => feed(rows, options))) as Record<string, Tensor>,
   };
 }
 
@@ -93,7 +117,13 @@ export function extentOf(site: string, shape: Shape, rows: Rows): SiteExtent {
   return { site, axes, shape: shape.map((dim) => evaluateDim(dim, sizes)), rows };
 }
 
-function applyClamp({ clamp, site, parts }: BoundClamp, index: number, x: Value, positions: Value, feeders: ExtraFeeds[]): Value {
+function applyClamp(
+  { clamp, site, parts }: BoundClamp,
+  index: number,
+  x: Value,
+  positions: Value,
+  feeders: ExtraFeeds[],
+): Value {
   const name = `clamp${index}`;
   const context: ClampContext = { site, layer: layerOf(site), positions };
   const operands = clamp.operandsAt(site, parts);
@@ -103,7 +133,11 @@ function applyClamp({ clamp, site, parts }: BoundClamp, index: number, x: Value,
   const masked = maskInputs(name, axes, x, parts);
   feeders.push((rows, { open }) => {
     const extent = extentOf(site, x.shape, rows);
-    return { ...maskFeeds(name, clamp, extent, parts, operands, open), ...operandFeeds(name, operands, extent, parts, open), ...lifted.feeds };
+    return {
+      ...maskFeeds(name, extent, parts, operands, open),
+      ...operandFeeds(name, operands, extent, parts, open),
+      ...lifted.feeds,
+    };
   });
   return where(masked, lifted.value, x);
 }
@@ -113,10 +147,20 @@ function operandInput(operand: ClampOperand, name: string, x: Value, parts: read
   const varies = operandForm(operand.operand, parts, site);
   const axes = siteKind(site)?.axes as readonly Axis[];
   const perRow = varies[0] || varies.some((yes, d) => yes && (axes[d] === "position" || axes[d] === "key"));
-  return input(name, "float32", x.shape.map((dim, d) => ((d === 0 ? perRow : varies[d]) ? dim : 1)));
+  return input(
+    name,
+    "float32",
+    x.shape.map((dim, d) => ((d === 0 ? perRow : varies[d]) ? dim : 1)),
+  );
 }
 
-function operandFeeds(name: string, operands: readonly ClampOperand[], extent: SiteExtent, parts: readonly Part[], open: boolean): Record<string, Tensor> {
+function operandFeeds(
+  name: string,
+  operands: readonly ClampOperand[],
+  extent: SiteExtent,
+  parts: readonly Part[],
+  open: boolean,
+): Record<string, Tensor> {
   return Object.fromEntries(
     operands.map((operand, j) => [
       `${name}.operand${j}`,
@@ -149,13 +193,22 @@ function maskInputs(name: string, axes: readonly Axis[], x: Value, parts: readon
   parts.forEach((part, d) => {
     if (d === 0 || d === positionAxis || part.kind === "all") return;
     const dim = x.shape[d] as Dim;
-    mask = and(mask, axes[d] === "key" ? shaped(`${name}.mask${d}`, [batch, dim], [0, d]) : shaped(`${name}.mask${d}`, [dim], [d]));
+    mask = and(
+      mask,
+      axes[d] === "key" ? shaped(`${name}.mask${d}`, [batch, dim], [0, d]) : shaped(`${name}.mask${d}`, [dim], [d]),
+    );
   });
   return mask;
 }
 
-function maskFeeds(name: string, clamp: Clamp, extent: SiteExtent, parts: readonly Part[], operands: readonly ClampOperand[], open: boolean): Record<string, Tensor> {
-  const masks = clampMasks(extent, parts, clamp.cells, open);
+function maskFeeds(
+  name: string,
+  extent: SiteExtent,
+  parts: readonly Part[],
+  operands: readonly ClampOperand[],
+  open: boolean,
+): Record<string, Tensor> {
+  const masks = clampMasks(extent, parts, open);
   if (open) limitToCovered(masks, extent, parts, operands);
   const feeds: Record<string, Tensor> = { [`${name}.tokens`]: masks.tokens };
   for (const [d, mask] of masks.others) feeds[`${name}.mask${d}`] = mask;
@@ -163,12 +216,21 @@ function maskFeeds(name: string, clamp: Clamp, extent: SiteExtent, parts: readon
 }
 
 /** In generation, a value given for the prompt's positions says nothing about later ones: they stay as they are. */
-function limitToCovered({ tokens }: ClampMasks, extent: SiteExtent, parts: readonly Part[], operands: readonly ClampOperand[]): void {
+function limitToCovered(
+  { tokens }: ClampMasks,
+  extent: SiteExtent,
+  parts: readonly Part[],
+  operands: readonly ClampOperand[],
+): void {
   const axis = extent.axes.indexOf("position");
   extent.rows.lengths.forEach((length, row) => {
     const ranges = rangesOfRow(extent, parts, row, true);
     const covered = Math.min(
-      ...operands.map((operand) => (operand.kind === "whole" ? Number.POSITIVE_INFINITY : coveredPositions(operand.operand, parts, ranges, axis, row))),
+      ...operands.map((operand) =>
+        operand.kind === "whole"
+          ? Number.POSITIVE_INFINITY
+          : coveredPositions(operand.operand, parts, ranges, axis, row),
+      ),
     );
     const { columns } = extent.rows;
     const first = Math.max(0, columns - length + Math.min(covered, length));
@@ -176,12 +238,30 @@ function limitToCovered({ tokens }: ClampMasks, extent: SiteExtent, parts: reado
   });
 }
 
+function lastTokens(value: Value, site: string, feeders: ExtraFeeds[]): Value {
+  if (siteKind(site)?.axes[1] !== "position")
+    throw usageError(`${site} has no last token: its positions are not its second dimension`);
+  const key = `last of ${site}`;
+  feeders.push(({ lengths, columns }) => ({
+    [key]: tensorOf(
+      "int64",
+      [lengths.length],
+      lengths.map((_, r) => (r + 1) * columns - 1),
+    ),
+  }));
+  return gatherLeading(value, input(key, "int64", [value.shape[0] as Dim]), 2);
+}
+
 function selectOutput({ site, parts }: Want, index: number, value: Value, feeders: ExtraFeeds[]): Value {
   const flattened = parts.findLastIndex((part) => part.kind !== "all") + 1;
   if (flattened === 0) return value;
   const kept = parts.slice(0, flattened).flatMap((part, d) => (part.kind === "index" ? [] : [d]));
   const key = `select${index}`;
-  const indices = input(key, "int64", kept.map((d) => `${key}_${d}`));
+  const indices = input(
+    key,
+    "int64",
+    kept.map((d) => `${key}_${d}`),
+  );
   feeders.push((rows) => {
     const gathered = gatherIndices(extentOf(site, value.shape, rows), parts);
     if (gathered === undefined) throw usageError(`nothing is selected at ${site}`);
@@ -201,7 +281,8 @@ function gatherLeading(value: Value, indices: Value, count: number): Value {
     const below = () => gatherLeading(first, indices, count);
     if (operation === "matmul" && others[0]?.shape.length === 2) return product(below(), others[0]);
     if (operation === "rmsNorm") return rmsNorm(below(), others[0] as Value, attributes.epsilon as number);
-    if (operation === "layerNorm") return layerNorm(below(), others[0] as Value, others[1] as Value, attributes.epsilon as number);
+    if (operation === "layerNorm")
+      return layerNorm(below(), others[0] as Value, others[1] as Value, attributes.epsilon as number);
   }
   const rest = value.shape.slice(count);
   return gather(reshape(value, [multiplyDims(...value.shape.slice(0, count)), ...rest]), indices);

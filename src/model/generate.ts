@@ -9,7 +9,7 @@ import { cachedSites, createCache, type KeyValueCache } from "./cache.js";
 import { checkFinite, type PreparedCall, prepareCall, runPrompt, type ViewState } from "./core.js";
 import { decoderInputs } from "./decoder/decoder.js";
 import type { Want } from "./edit.js";
-import { checkSampling, sample, type SamplingOptions } from "./sampling.js";
+import { checkSampling, type SamplingOptions, sample } from "./sampling.js";
 import type { Part } from "./sites/reference.js";
 import { positions, promptRows, type Rows } from "./sites/rows.js";
 import type { StreamDecoder } from "./tokenizer/index.js";
@@ -52,12 +52,25 @@ interface Growing {
 }
 
 /** Continues every prompt (lists of ids) until each has ended. */
-export async function generate(view: ViewState, prompts: readonly (readonly number[])[], options: GenerateOptions = {}): Promise<Generation[]> {
+export async function generate(
+  view: ViewState,
+  prompts: readonly (readonly number[])[],
+  options: GenerateOptions = {},
+): Promise<Generation[]> {
   const { maxTokens = 64, seed = 0 } = options;
   checkSampling(options);
-  if (!Number.isInteger(maxTokens) || maxTokens < 0) throw usageError(`maxTokens must be a whole number of at least 0, not ${maxTokens}`);
+  if (!Number.isInteger(maxTokens) || maxTokens < 0)
+    throw usageError(`maxTokens must be a whole number of at least 0, not ${maxTokens}`);
   const { core } = view;
-  const growing = prompts.map((): Growing => ({ ids: [], logits: [], decoder: core.tokenizer.decoder({ continuing: true }), text: "", finish: undefined }));
+  const growing = prompts.map(
+    (): Growing => ({
+      ids: [],
+      logits: [],
+      decoder: core.tokenizer.decoder({ continuing: true }),
+      text: "",
+      finish: undefined,
+    }),
+  );
   const draws = prompts.map((_, stream) => random(seed, stream));
   let rows = promptRows(prompts.map((ids) => ids.length));
   const cache = createCache(core.config, prompts.length);
@@ -77,7 +90,8 @@ export async function generate(view: ViewState, prompts: readonly (readonly numb
     cache.append(outputs);
     const logits = outputs.logits as Tensor<"float32">;
     growing.forEach((own, r) => {
-      if (own.finish === undefined) extend(own, r, row(logits, r), draws[r] as ReturnType<typeof random>, view, rows, options);
+      if (own.finish === undefined)
+        extend(own, r, row(logits, r), draws[r] as ReturnType<typeof random>, view, rows, options);
     });
     if (count === 0) started = performance.now();
     await setImmediate(); // lets timers, streams and Ctrl-C have their turn: the runtime blocks while it runs
@@ -101,19 +115,24 @@ function nextRows({ lengths }: Rows, cache: KeyValueCache): Rows {
   return { lengths: lengths.map((length) => length + 1), columns: 1, keyColumns: cache.columns + 1 };
 }
 
-async function runStep(step: PreparedCall, growing: readonly Growing[], rows: Rows, cache: KeyValueCache): Promise<Record<string, Tensor>> {
+async function runStep(
+  step: PreparedCall,
+  growing: readonly Growing[],
+  rows: Rows,
+  cache: KeyValueCache,
+): Promise<Record<string, Tensor>> {
   const past = rows.keyColumns - 1;
   const pastRows: Rows = { lengths: rows.lengths.map((length) => length - 1), columns: past, keyColumns: past };
   const newest = growing.map(({ ids }) => ids[ids.length - 1] ?? 0);
-  return checkFinite(
-    await step.program.run({
-      [decoderInputs.ids]: tensorOf("int64", [growing.length, 1], newest),
-      [decoderInputs.positions]: positions(rows),
-      [decoderInputs.pastPositions]: positions(pastRows),
-      ...cache.feeds(),
-      ...step.feeds(rows, { open: true }),
-    }),
-  );
+  const lent = cache.feeds();
+  const feeds = {
+    [decoderInputs.ids]: tensorOf("int64", [growing.length, 1], newest),
+    [decoderInputs.positions]: positions(rows),
+    [decoderInputs.pastPositions]: positions(pastRows),
+    ...lent,
+    ...step.feeds(rows, { open: true }),
+  };
+  return checkFinite(await step.program.run(feeds, { lend: Object.keys(lent) }));
 }
 
 function extend(
@@ -140,7 +159,9 @@ function extend(
 function emit(own: Growing, index: number, id: number, piece: string, { stop = [], stream }: GenerateOptions): void {
   const before = own.text.length;
   own.text += piece;
-  const cuts = stop.map((text) => (text === "" ? -1 : own.text.indexOf(text, Math.max(0, before - text.length)))).filter((at) => at >= 0);
+  const cuts = stop
+    .map((text) => (text === "" ? -1 : own.text.indexOf(text, Math.max(0, before - text.length))))
+    .filter((at) => at >= 0);
   if (cuts.length > 0) {
     own.text = own.text.slice(0, Math.min(...cuts));
     own.finish = "stop";

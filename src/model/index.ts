@@ -1,14 +1,48 @@
 /** The model room: open a model, record and clamp its sites, generate, read and replace its weights. */
 export { architectures } from "./architectures/index.js";
-export { add, atCells, type Clamp, type ClampContext, type ClampFunction, type ClampValue, clamp, mean, patch, project, quantize, scale, set, zero } from "./clamps.js";
+export {
+  add,
+  blend,
+  type Clamp,
+  type ClampContext,
+  type ClampFunction,
+  type ClampValue,
+  clamp,
+  mean,
+  patch,
+  project,
+  quantize,
+  scale,
+  set,
+  zero,
+} from "./clamps.js";
 export { type Activation, type DecoderConfig, decoderWeights } from "./decoder/config.js";
+export { readSafetensors, writeSafetensors } from "./formats/index.js";
 export type { FinishReason, GenerateOptions, Generation } from "./generate.js";
 export type { ComputeContext, ComputeOptions, Model, Prompt, PromptOptions, RecordOptions, Weights } from "./model.js";
 export { type OpenOptions, type OpenProgress, open } from "./open.js";
-export { lengthsOf, loadRecording, meanOverTokens, type ModelIdentity, type Recording, recorded, recordedRow, saveRecording, selectRecorded } from "./recording.js";
+export {
+  lengthsOf,
+  loadRecording,
+  type ModelIdentity,
+  meanOverTokens,
+  type Recording,
+  recorded,
+  recordedRow,
+  saveRecording,
+  selectRecorded,
+} from "./recording.js";
 export type { Axis } from "./sites/names.js";
 export { type Part, parseSite, type SiteReference } from "./sites/reference.js";
 export type { SiteDescription } from "./sites/resolve.js";
-export { type CatalogueEntry, cachedModels, cacheFolder, catalogue, type ModelFiles, type ProgressEvent, resolveModel, type SourceOptions } from "./sources/index.js";
-export { readSafetensors, writeSafetensors } from "./formats/index.js";
+export {
+  type CatalogueEntry,
+  cachedModels,
+  cacheFolder,
+  catalogue,
+  type ModelFiles,
+  type ProgressEvent,
+  resolveModel,
+  type SourceOptions,
+} from "./sources/index.js";
 export type { ChatMessage, Token, Tokenizer } from "./tokenizer/index.js";

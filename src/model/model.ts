@@ -3,18 +3,18 @@
  * immutable view: `with` and `withWeights` return further views, which share everything and cost nothing to make.
  */
 import { nearestNames, usageError } from "../errors.js";
-import { elementCount, type RuntimeStatistics, type Tensor } from "../runtime/index.js";
 import { input, type Value } from "../graph/index.js";
+import { elementCount, type HostStatistics, type Tensor } from "../runtime/index.js";
 import type { Clamp, ClampValue } from "./clamps.js";
 import { bindClamp, prepareCall, runPrompt, type ViewState, weightValues } from "./core.js";
-import { decoderInputs } from "./decoder/decoder.js";
 import { type DecoderConfig, decoderWeights } from "./decoder/config.js";
-import { extentOf, type Want } from "./edit.js";
+import { decoderInputs } from "./decoder/decoder.js";
+import { type DeriveContext, extentOf, type Want } from "./edit.js";
 import { type GenerateOptions, type Generation, generate } from "./generate.js";
 import { operandTensor } from "./operand.js";
 import type { ModelIdentity, Recording } from "./recording.js";
-import { checkRows, promptRows, type Rows } from "./sites/rows.js";
 import { describeSites, resolveSites, type SiteDescription } from "./sites/resolve.js";
+import { checkRows, promptRows, type Rows } from "./sites/rows.js";
 import { gatherIndices, zeroPadding } from "./sites/select.js";
 import type { Token, Tokenizer } from "./tokenizer/index.js";
 
@@ -40,6 +40,8 @@ export interface ComputeOptions extends PromptOptions {
 export interface ComputeContext {
   /** The value of a site, clamps included. */
   site(name: string): Value;
+  /** The value of a site at each row's last token, its position dimension dropped: no other position's is computed. */
+  last(name: string): Value;
   /** A weight by its canonical name. */
   weight(name: string): Value;
   /** Positions of tokens, int64 [batch, seq]; negative for padding. */
@@ -71,7 +73,11 @@ export interface Model {
    * Runs prompts in one batch and returns the values of sites: names, globs, parts (`layers.*.mlp.act[:, -1]`), and
    * `@before` for values before clamps. Only what the sites need is computed. Rows are padded on the left with zeros.
    */
-  record(prompts: Prompt | readonly Prompt[], sites: string | readonly string[], options?: RecordOptions): Promise<Recording>;
+  record(
+    prompts: Prompt | readonly Prompt[],
+    sites: string | readonly string[],
+    options?: RecordOptions,
+  ): Promise<Recording>;
   /**
    * Runs a function traced on top of the model and returns its outputs, by name. What it reduces in the graph never
    * leaves it: this is how a lens over every layer returns ten numbers a token and not the logits of all layers.
@@ -90,7 +96,7 @@ export interface Model {
   /** A view with other weights: canonical names to values of the same shape. In a tied model either matrix sets both. */
   withWeights(weights: Readonly<Record<string, ClampValue>>): Model;
   /** What the runtime has done so far: sessions, runs. */
-  statistics(): RuntimeStatistics;
+  statistics(): HostStatistics;
   /** Closes the model and every view of it. */
   close(): Promise<void>;
 }
@@ -102,10 +108,15 @@ export function makeModel(view: ViewState): Model {
   const { core } = view;
   const idsOf = (prompts: readonly Prompt[], options: PromptOptions): Token[][] => {
     const tokens = prompts.map((prompt) => tokensOf(view, prompt, options));
-    checkRows(tokens.map((line) => line.map(({ id }) => id)), core.config.vocabulary, core.config.context);
+    checkRows(
+      tokens.map((line) => line.map(({ id }) => id)),
+      core.config.vocabulary,
+      core.config.context,
+    );
     return tokens;
   };
-  const generateAll: Model["generateAll"] = (prompts, options = {}) => generate(view, onlyIds(idsOf(prompts, options)), options);
+  const generateAll: Model["generateAll"] = (prompts, options = {}) =>
+    generate(view, onlyIds(idsOf(prompts, options)), options);
   return {
     identity: core.identity,
     config: core.config,
@@ -121,7 +132,10 @@ export function makeModel(view: ViewState): Model {
       const tokens = idsOf(promptList(prompts), options);
       const rows = promptRows(tokens.map((line) => line.length));
       const wants = wantsOf(view, listOf(sites));
-      checkSize(wants.reduce((sum, want) => sum + wantBytes(view, want, rows), 0), options.maxBytes ?? recordingLimit);
+      checkSize(
+        wants.reduce((sum, want) => sum + wantBytes(view, want, rows), 0),
+        options.maxBytes ?? recordingLimit,
+      );
       const outputs = await runPrompt(prepareCall(view, "prompt", wants), onlyIds(tokens), rows);
       for (const want of wants) clearPadding(view, want, rows, outputs[want.name] as Tensor);
       const named = Object.fromEntries(wants.map(({ name }) => [name, outputs[name] as Tensor]));
@@ -137,8 +151,10 @@ export function makeModel(view: ViewState): Model {
       return (await generateAll([prompt], options))[0] as Generation;
     },
     generateAll,
-    with: (...clamps) => makeModel({ ...view, clamps: [...view.clamps, ...clamps.flatMap((clamp) => bindClamp(core, clamp))] }),
-    withWeights: (weights) => makeModel({ ...view, weights: new Map([...view.weights, ...replacementWeights(view, weights)]) }),
+    with: (...clamps) =>
+      makeModel({ ...view, clamps: [...view.clamps, ...clamps.flatMap((clamp) => bindClamp(core, clamp))] }),
+    withWeights: (weights) =>
+      makeModel({ ...view, weights: new Map([...view.weights, ...replacementWeights(view, weights)]) }),
     statistics: () => core.runtime.statistics(),
     close: () => core.runtime.close(),
   };
@@ -181,14 +197,19 @@ function wantExtent({ core }: ViewState, { site }: Want, rows: Rows) {
 function wantBytes(view: ViewState, want: Want, rows: Rows): number {
   const extent = wantExtent(view, want, rows);
   const gathered = gatherIndices(extent, want.parts);
-  const count = gathered === undefined ? elementCount(extent.shape) : gathered.indices.data.length * elementCount(extent.shape.slice(gathered.flattened));
+  const count =
+    gathered === undefined
+      ? elementCount(extent.shape)
+      : gathered.indices.data.length * elementCount(extent.shape.slice(gathered.flattened));
   return 4 * count;
 }
 
 function checkSize(bytes: number, limit: number): void {
   if (bytes <= limit) return;
   const gigabytes = (value: number) => `${(value / 2 ** 30).toFixed(1)} GiB`;
-  throw usageError(`the recording would hold ${gigabytes(bytes)}, more than the ${gigabytes(limit)} allowed: ask for fewer sites or parts of them, or raise maxBytes`);
+  throw usageError(
+    `the recording would hold ${gigabytes(bytes)}, more than the ${gigabytes(limit)} allowed: ask for fewer sites or parts of them, or raise maxBytes`,
+  );
 }
 
 /** Zeroes what belongs to padding in a recorded tensor, whichever part of the site it is. */
@@ -198,8 +219,15 @@ function clearPadding(view: ViewState, want: Want, rows: Rows, value: Tensor): v
   const [first] = want.parts;
   const kept = want.parts.flatMap((part, d) => (part.kind === "index" ? [] : [d]));
   // A range over tokens selects real ones alone; only whole token dimensions hold padding.
-  const own = kept.map((d) => (want.parts[d]?.kind === "range" && d > 0 ? ("channel" as const) : (axes[d] as (typeof axes)[number])));
-  const from = first?.kind === "index" ? (first.index + rows.lengths.length) % rows.lengths.length : first?.kind === "range" ? ((first.from ?? 0) + rows.lengths.length) % rows.lengths.length : 0;
+  const own = kept.map((d) =>
+    want.parts[d]?.kind === "range" && d > 0 ? ("channel" as const) : (axes[d] as (typeof axes)[number]),
+  );
+  const from =
+    first?.kind === "index"
+      ? (first.index + rows.lengths.length) % rows.lengths.length
+      : first?.kind === "range"
+        ? ((first.from ?? 0) + rows.lengths.length) % rows.lengths.length
+        : 0;
   const dropped = first?.kind === "index";
   const count = dropped ? 1 : (value.shape[0] as number);
   zeroPadding(
@@ -213,11 +241,16 @@ function clearPadding(view: ViewState, want: Want, rows: Rows, value: Tensor): v
   );
 }
 
-function computeFunction({ core }: ViewState, fn: Parameters<Model["compute"]>[1], inputs: Readonly<Record<string, Tensor>>) {
-  return (at: (site: string) => Value, own: (name: string) => Value): Record<string, Value> => {
+function computeFunction(
+  { core }: ViewState,
+  fn: Parameters<Model["compute"]>[1],
+  inputs: Readonly<Record<string, Tensor>>,
+) {
+  return ({ site, last, input: own }: DeriveContext): Record<string, Value> => {
     const weights = weightValues(core.graph("prompt"));
     const context: ComputeContext = {
-      site: (name) => at(oneSite(core, name)),
+      site: (name) => site(oneSite(core, name)),
+      last: (name) => last(oneSite(core, name)),
       weight(name) {
         const value = weights.get(name);
         if (value === undefined) throw usageError(`the model has no weight "${name}"; model.weights.shapes lists them`);
@@ -240,7 +273,9 @@ function oneSite(core: ViewState["core"], name: string): string {
 }
 
 function inputValues(inputs: Readonly<Record<string, Tensor>>): Record<string, Value> {
-  return Object.fromEntries(Object.entries(inputs).map(([name, { dtype, shape }]) => [name, input(name, dtype, shape)]));
+  return Object.fromEntries(
+    Object.entries(inputs).map(([name, { dtype, shape }]) => [name, input(name, dtype, shape)]),
+  );
 }
 
 function weightsOf({ core, weights }: ViewState): Weights {
@@ -248,7 +283,10 @@ function weightsOf({ core, weights }: ViewState): Weights {
   return {
     shapes,
     async get(name) {
-      if (!shapes.has(name)) throw usageError(`the model has no weight "${name}"; the nearest are ${nearestNames(name, shapes.keys()).join(", ")}`);
+      if (!shapes.has(name))
+        throw usageError(
+          `the model has no weight "${name}"; the nearest are ${nearestNames(name, shapes.keys()).join(", ")}`,
+        );
       const value = weights.get(name) ?? core.values.get(name);
       if (value !== undefined) return value as Tensor<"float32">;
       return { dtype: "float32", shape: shapes.get(name) as readonly number[], data: await core.readWeight(name) };
@@ -256,14 +294,20 @@ function weightsOf({ core, weights }: ViewState): Weights {
   };
 }
 
-const tiedNames: Readonly<Record<string, string>> = { "embed.weight": "unembed.weight", "unembed.weight": "embed.weight" };
+const tiedNames: Readonly<Record<string, string>> = {
+  "embed.weight": "unembed.weight",
+  "unembed.weight": "embed.weight",
+};
 
 function replacementWeights({ core }: ViewState, given: Readonly<Record<string, ClampValue>>): Map<string, Tensor> {
   const shapes = decoderWeights(core.config);
   const result = new Map<string, Tensor>();
   for (const [name, value] of Object.entries(given)) {
     const shape = shapes.get(name);
-    if (shape === undefined) throw usageError(`the model has no weight "${name}"; the nearest are ${nearestNames(name, shapes.keys()).join(", ")}`);
+    if (shape === undefined)
+      throw usageError(
+        `the model has no weight "${name}"; the nearest are ${nearestNames(name, shapes.keys()).join(", ")}`,
+      );
     const tensor = operandTensor(value, name);
     const own = typeof value !== "number" && "dtype" in value ? value.shape : shape;
     if (own.join() !== shape.join() || tensor.data.length !== elementCount(shape)) {
@@ -271,7 +315,8 @@ function replacementWeights({ core }: ViewState, given: Readonly<Record<string, 
     }
     result.set(name, { ...tensor, shape });
     const other = tiedNames[name];
-    if (core.config.tied && other !== undefined && given[other] === undefined) result.set(other, transposed({ ...tensor, shape }));
+    if (core.config.tied && other !== undefined && given[other] === undefined)
+      result.set(other, transposed({ ...tensor, shape }));
   }
   return result;
 }
@@ -279,6 +324,7 @@ function replacementWeights({ core }: ViewState, given: Readonly<Record<string, 
 function transposed({ shape, data }: Tensor<"float32">): Tensor<"float32"> {
   const [rows, columns] = shape as readonly [number, number];
   const result = new Float32Array(data.length);
-  for (let i = 0; i < rows; i++) for (let j = 0; j < columns; j++) result[j * rows + i] = data[i * columns + j] as number;
+  for (let i = 0; i < rows; i++)
+    for (let j = 0; j < columns; j++) result[j * rows + i] = data[i * columns + j] as number;
   return { dtype: "float32", shape: [columns, rows], data: result };
 }

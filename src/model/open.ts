@@ -9,9 +9,17 @@ import { failure, messageOf, usageError } from "../errors.js";
 import { createRuntime, type Tensor, type WeightMode } from "../runtime/index.js";
 import { architectures, type Fields, findArchitecture, jsonFields, type Mapping } from "./architectures/index.js";
 import { tracedGraphs } from "./core.js";
-import { type Checkpoint, convertWeights, openGguf, openSafetensors, openWeights, readWeight, type WeightFile } from "./formats/index.js";
+import {
+  type Checkpoint,
+  convertWeights,
+  openGguf,
+  openSafetensors,
+  openWeights,
+  readWeight,
+  type WeightFile,
+} from "./formats/index.js";
 import { idsOnlyTokenizer } from "./idsOnly.js";
-import { makeModel, type Model } from "./model.js";
+import { type Model, makeModel } from "./model.js";
 import { cacheFolder, type ModelFiles, type ProgressEvent, resolveModel, type SourceOptions } from "./sources/index.js";
 import { type Tokenizer, tokenizerFromFiles, tokenizerFromGguf } from "./tokenizer/index.js";
 
@@ -25,6 +33,8 @@ export interface OpenOptions extends Omit<SourceOptions, "onProgress"> {
   readonly threads?: number;
   /** Sessions kept open at once. */
   readonly maxSessions?: number;
+  /** Run the model in a worker thread, so that this one stays responsive. Off unless given. */
+  readonly worker?: boolean;
   readonly onProgress?: (event: OpenProgress) => void;
 }
 
@@ -36,14 +46,19 @@ const layout = 1;
  * Fetches and converts what the cache lacks. Close the model when done.
  */
 export async function open(reference: string, options: OpenOptions = {}): Promise<Model> {
-  const { weights: weightMode = "mapped", threads, maxSessions, onProgress, signal } = options;
-  if (!["mapped", "fed", "baked"].includes(weightMode)) throw usageError(`weights must be mapped, fed or baked, not "${weightMode}"`);
+  const { weights: weightMode = "mapped", threads, maxSessions, worker = false, onProgress, signal } = options;
+  if (!["mapped", "fed", "baked"].includes(weightMode))
+    throw usageError(`weights must be mapped, fed or baked, not "${weightMode}"`);
   const found = await resolveModel(reference, { ...options, onProgress: (event) => onProgress?.(event) });
   const { mapping, tokenizer, convert } = await readModel(found);
   const file = await weightFile(found, convert, options);
   signal?.throwIfAborted();
   const values = weightMode === "mapped" ? new Map<string, Tensor>() : await loadAll(file);
-  const runtime = createRuntime({ ...(threads === undefined ? {} : { threads }), ...(maxSessions === undefined ? {} : { maxSessions }) });
+  const runtime = createRuntime({
+    worker,
+    ...(threads === undefined ? {} : { threads }),
+    ...(maxSessions === undefined ? {} : { maxSessions }),
+  });
   return makeModel({
     core: {
       identity: { name: reference, source: found.source, hash: found.hash, precision: "float32" },
@@ -73,7 +88,8 @@ async function readModel(found: ModelFiles): Promise<ReadModel> {
   const checkpoint = gguf === undefined ? await openSafetensors(safetensorPaths(found)) : await openGguf(gguf[1]);
   try {
     const has = (tensor: string) => checkpoint.tensors.has(tensor);
-    const mapping = gguf === undefined ? await mappingFromConfig(found, has) : mappingFromGguf(checkpoint, gguf[1], has);
+    const mapping =
+      gguf === undefined ? await mappingFromConfig(found, has) : mappingFromGguf(checkpoint, gguf[1], has);
     const tokenizer = gguf === undefined ? await tokenizerOf(found, mapping) : tokenizerFromGguf(checkpoint.metadata);
     return { mapping, tokenizer, convert: (target, options) => convertFrom(found, mapping, target, options) };
   } finally {
@@ -94,7 +110,8 @@ function safetensorPaths(found: ModelFiles): string[] {
 
 async function mappingFromConfig(found: ModelFiles, has: (tensor: string) => boolean): Promise<Mapping> {
   const path = found.files.get("config.json");
-  if (path === undefined) throw failure(`${found.source} has no config.json, which says what architecture its weights are for`);
+  if (path === undefined)
+    throw failure(`${found.source} has no config.json, which says what architecture its weights are for`);
   const fields = jsonFields(await readJson(path), path);
   return findArchitecture(architectures, "modelTypes", fields.get("model_type"), path).fromConfig(fields, has);
 }
@@ -105,7 +122,10 @@ function mappingFromGguf({ metadata, tensors }: Checkpoint, path: string, has: (
     where: path,
     get: (key) => metadata.get(key) ?? (key.endsWith(".vocab_size") ? vocabulary : undefined),
   };
-  return findArchitecture(architectures, "ggufArchitectures", fields.get("general.architecture"), path).fromGguf(fields, has);
+  return findArchitecture(architectures, "ggufArchitectures", fields.get("general.architecture"), path).fromGguf(
+    fields,
+    has,
+  );
 }
 
 async function tokenizerOf(found: ModelFiles, { config }: Mapping): Promise<Tokenizer> {
@@ -131,7 +151,12 @@ async function readJson(path: string): Promise<unknown> {
   }
 }
 
-async function convertFrom(found: ModelFiles, { plan }: Mapping, target: string, { onProgress, signal }: OpenOptions): Promise<WeightFile> {
+async function convertFrom(
+  found: ModelFiles,
+  { plan }: Mapping,
+  target: string,
+  { onProgress, signal }: OpenOptions,
+): Promise<WeightFile> {
   const checkpoint = await openCheckpoint(found);
   try {
     return await convertWeights(checkpoint, plan, target, {
@@ -152,7 +177,10 @@ async function weightFile(found: ModelFiles, convert: ReadModel["convert"], opti
   const [target, fallback] = places as [string, string];
   const path = (await writable(dirname(target))) ? target : fallback;
   await mkdir(dirname(path), { recursive: true });
-  options.onProgress?.({ kind: "notice", message: `converting ${basename(found.source)} once to float32: ${path} (${await freeSpace(dirname(path))} free)` });
+  options.onProgress?.({
+    kind: "notice",
+    message: `converting ${basename(found.source)} once to float32: ${path} (${await freeSpace(dirname(path))} free)`,
+  });
   return convert(path, options);
 }
 
@@ -184,6 +212,7 @@ async function freeSpace(folder: string): Promise<string> {
 
 async function loadAll(file: WeightFile): Promise<Map<string, Tensor>> {
   const values = new Map<string, Tensor>();
-  for (const [name, { shape }] of file.tensors) values.set(name, { dtype: "float32", shape, data: await readWeight(file, name) });
+  for (const [name, { shape }] of file.tensors)
+    values.set(name, { dtype: "float32", shape, data: await readWeight(file, name) });
   return values;
 }

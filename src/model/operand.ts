@@ -7,7 +7,15 @@ import { usageError } from "../errors.js";
 import { stridesOf, type Tensor, zeros } from "../runtime/index.js";
 import type { Axis } from "./sites/names.js";
 import type { Part } from "./sites/reference.js";
-import { columnOf, countsTokens, describeExtent, keptDimensions, type Range, rangesOfRow, type SiteExtent } from "./sites/select.js";
+import {
+  columnOf,
+  countsTokens,
+  describeExtent,
+  keptDimensions,
+  type Range,
+  rangesOfRow,
+  type SiteExtent,
+} from "./sites/select.js";
 
 /** An operand as a clamp states it, float32. `lengths`: its rows are padded on the left to the longest. */
 export interface AlignedOperand {
@@ -21,7 +29,9 @@ export function operandForm(operand: AlignedOperand, parts: readonly Part[], sit
   const { shape } = operand.tensor;
   const extra = shape.length - kept.length;
   if (shape.slice(0, Math.max(0, extra)).some((size) => size !== 1)) {
-    throw usageError(`a value of shape [${shape.join(", ")}] does not fit the ${kept.length} selected dimensions of ${site}`);
+    throw usageError(
+      `a value of shape [${shape.join(", ")}] does not fit the ${kept.length} selected dimensions of ${site}`,
+    );
   }
   const varies = parts.map(() => false);
   kept.forEach((dimension, i) => {
@@ -34,7 +44,12 @@ export function operandForm(operand: AlignedOperand, parts: readonly Part[], sit
  * The operand in the site's shape: 1 where it does not vary, else the dimension's own size, zero outside the selection.
  * Where positions vary, rows are filled one by one, because each has its own padding.
  */
-export function materialize(operand: AlignedOperand, extent: SiteExtent, parts: readonly Part[], open: boolean): Tensor<"float32"> {
+export function materialize(
+  operand: AlignedOperand,
+  extent: SiteExtent,
+  parts: readonly Part[],
+  open: boolean,
+): Tensor<"float32"> {
   const varies = operandForm(operand, parts, extent.site);
   const perRow = varies[0] || varies.some((yes, d) => yes && countsTokens(extent.axes[d] as Axis));
   const shape = extent.shape.map((size, d) => ((d === 0 ? perRow : varies[d]) ? size : 1));
@@ -107,7 +122,10 @@ function copy(fill: Fill, ranges: readonly Range[], row: number, dimension: numb
   const axis = extent.axes[dimension] as Axis;
   const start = (ranges[dimension] as Range).from;
   const column = countsTokens(axis) ? columnOf(extent, dimension, row, start) : start;
-  const padding = countsTokens(axis) && operand.lengths ? (sizes[dimension] as number) - (operand.lengths[row] ?? (operand.lengths[0] as number)) : 0;
+  const padding =
+    countsTokens(axis) && operand.lengths
+      ? (sizes[dimension] as number) - (operand.lengths[row] ?? (operand.lengths[0] as number))
+      : 0;
   const size = extent.shape[dimension] as number;
   const first = Math.max(padding, padding - column);
   const last = Math.min(sizes[dimension] as number, padding + size - column);
@@ -123,7 +141,13 @@ function copy(fill: Fill, ranges: readonly Range[], row: number, dimension: numb
 }
 
 /** The last position (exclusive) of each row that an operand covers, where it varies along positions; else no limit. */
-export function coveredPositions(operand: AlignedOperand, parts: readonly Part[], ranges: readonly Range[], positionAxis: number, row: number): number {
+export function coveredPositions(
+  operand: AlignedOperand,
+  parts: readonly Part[],
+  ranges: readonly Range[],
+  positionAxis: number,
+  row: number,
+): number {
   const size = operandSizes(operand, parts)[positionAxis] as number;
   if (size === 1) return Number.POSITIVE_INFINITY;
   return (ranges[positionAxis] as Range).from + (operand.lengths?.[row] ?? operand.lengths?.[0] ?? size);
@@ -145,4 +169,3 @@ function toFloat32(value: number | ArrayLike<number> | Tensor): Tensor<"float32"
   }
   return { dtype: "float32", shape: [value.length], data: Float32Array.from(value) };
 }
-

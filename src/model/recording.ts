@@ -36,13 +36,17 @@ export function lengthsOf(recording: Recording): number[] {
 
 /** Writes a recording to a `.safetensors` file, whole or not at all. */
 export async function saveRecording(recording: Recording, path: string): Promise<void> {
-  await writeSafetensors(path, { ...recording.sites }, {
-    format,
-    padding: "left",
-    lengths: JSON.stringify(lengthsOf(recording)),
-    tokens: JSON.stringify(recording.tokens),
-    model: JSON.stringify(recording.model),
-  });
+  await writeSafetensors(
+    path,
+    { ...recording.sites },
+    {
+      format,
+      padding: "left",
+      lengths: JSON.stringify(lengthsOf(recording)),
+      tokens: JSON.stringify(recording.tokens),
+      model: JSON.stringify(recording.model),
+    },
+  );
 }
 
 /** Reads a recording back. Throws where the file is not one. */
@@ -66,7 +70,9 @@ export function recorded(recording: Recording, site: string): Tensor {
   const value = recording.sites[canonicalName(site)] ?? recording.sites[site];
   if (value !== undefined) return value;
   const nearest = nearestNames(site, Object.keys(recording.sites)).join(", ");
-  throw usageError(`the recording has no site "${site}"; ${nearest === "" ? "it is empty" : `the nearest are ${nearest}`}`);
+  throw usageError(
+    `the recording has no site "${site}"; ${nearest === "" ? "it is empty" : `the nearest are ${nearest}`}`,
+  );
 }
 
 /** One row of a whole recorded site without its padding: [length, ...], or [head, length, length] for attention. */
@@ -99,7 +105,8 @@ export function selectRecorded(recording: Recording, reference: SiteReference): 
 /** With one row chosen, whole token dimensions mean its real tokens. */
 function trimPadding({ axes, rows }: SiteExtent, parts: readonly Part[]): Part[] {
   const [first] = parts;
-  const single = rows.lengths.length === 1 || first?.kind === "index" || rows.lengths.every((length) => length === rows.columns);
+  const single =
+    rows.lengths.length === 1 || first?.kind === "index" || rows.lengths.every((length) => length === rows.columns);
   return parts.map((part, d) => {
     const counts = axes[d] === "position" || axes[d] === "key";
     return single && counts && part.kind === "all" ? { kind: "range", from: 0 } : part;
@@ -122,7 +129,8 @@ export function recordedExtent(recording: Recording, site: string): SiteExtent {
 /** The mean of a recorded site over all real tokens of all rows, in the site's shape with rows and positions of size 1. */
 export function meanOverTokens(recording: Recording, site: string): Tensor<"float32"> {
   const extent = recordedExtent(recording, site);
-  if (extent.axes[1] !== "position") throw usageError(`${site} has no mean over tokens: its rows and columns are tokens themselves`);
+  if (extent.axes[1] !== "position")
+    throw usageError(`${site} has no mean over tokens: its rows and columns are tokens themselves`);
   const value = recorded(recording, site);
   const inner = elementCount(extent.shape.slice(2));
   const sums = new Float64Array(inner);
@@ -134,13 +142,22 @@ export function meanOverTokens(recording: Recording, site: string): Tensor<"floa
     }
   });
   const count = lengths.reduce((a, b) => a + b, 0);
-  return tensorOf("float32", [1, 1, ...extent.shape.slice(2)], sums.map((sum) => sum / count));
+  return tensorOf(
+    "float32",
+    [1, 1, ...extent.shape.slice(2)],
+    sums.map((sum) => sum / count),
+  );
 }
 
 /** A part of a plain tensor whose dimensions all count nothing but themselves. */
 export function selectTensor(value: Tensor, parts: readonly Part[], what: string): Tensor {
   const axes = value.shape.map(() => "channel" as const);
-  const extent: SiteExtent = { site: what, axes, shape: value.shape, rows: { lengths: [1], columns: 1, keyColumns: 1 } };
+  const extent: SiteExtent = {
+    site: what,
+    axes,
+    shape: value.shape,
+    rows: { lengths: [1], columns: 1, keyColumns: 1 },
+  };
   const gathered = gatherIndices(extent, parts);
   if (gathered === undefined) return value;
   const { indices, flattened } = gathered;

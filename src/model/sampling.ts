@@ -13,13 +13,19 @@ export interface SamplingOptions {
 
 /** Throws where an option is out of range. */
 export function checkSampling({ temperature = 0, topK, topP = 1 }: SamplingOptions): void {
-  if (!(temperature >= 0 && Number.isFinite(temperature))) throw usageError(`temperature must be 0 or more, not ${temperature}`);
-  if (topK !== undefined && !(Number.isInteger(topK) && topK >= 1)) throw usageError(`topK must be a whole number of at least 1, not ${topK}`);
+  if (!(temperature >= 0 && Number.isFinite(temperature)))
+    throw usageError(`temperature must be 0 or more, not ${temperature}`);
+  if (topK !== undefined && !(Number.isInteger(topK) && topK >= 1))
+    throw usageError(`topK must be a whole number of at least 1, not ${topK}`);
   if (!(topP > 0 && topP <= 1)) throw usageError(`topP must lie in (0, 1], not ${topP}`);
 }
 
 /** The next token's id; ties go to the lower id. */
-export function sample(logits: Float32Array, { temperature = 0, topK, topP = 1 }: SamplingOptions, random: Random): number {
+export function sample(
+  logits: Float32Array,
+  { temperature = 0, topK, topP = 1 }: SamplingOptions,
+  random: Random,
+): number {
   if (temperature === 0) return argmax(logits);
   const order = likeliest(logits, topK ?? logits.length);
   const top = logits[order[0] as number] as number;

@@ -1,4 +1,5 @@
 /** The runtime room: tensors, seeded random numbers, and programs that ONNX Runtime runs. */
+export type { HostStatistics } from "./host.js";
 export { normals, philox4x32, type Random, random } from "./random.js";
 export {
   type CompileOptions,
@@ -7,7 +8,6 @@ export {
   type Program,
   type Runtime,
   type RuntimeOptions,
-  type RuntimeStatistics,
   type WeightMode,
 } from "./runtime.js";
 export * from "./tensor.js";

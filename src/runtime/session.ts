@@ -45,7 +45,8 @@ export async function openSession(bytes: Uint8Array, options: SessionOptions): P
   return {
     async run(feeds) {
       const inputs: Record<string, OrtTensor> = {};
-      for (const [name, { dtype, shape, data }] of feeds) inputs[name] = new ort.Tensor(dtype, data as Float32Array, shape);
+      for (const [name, { dtype, shape, data }] of feeds)
+        inputs[name] = new ort.Tensor(dtype, data as Float32Array, shape);
       try {
         const outputs = await session.run(inputs);
         return Object.fromEntries(Object.entries(outputs).map(([name, value]) => [name, fromOrt(value as OrtTensor)]));

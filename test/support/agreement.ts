@@ -2,7 +2,7 @@
  * "Agrees within t": for every token (and head), the Euclidean norm of the difference is at most t times the norm of the
  * reference. The worst row is what is returned, with its place, so that a failure says where.
  */
-import { toNumbers, type Tensor } from "../../src/runtime/index.js";
+import { type Tensor, toNumbers } from "../../src/runtime/index.js";
 
 export interface Worst {
   readonly error: number;

@@ -88,7 +88,8 @@ class Writer implements Emitter {
       if (!leaf && !this.#names.has(value)) this.#names.set(value, name);
     }
     for (const [name, value] of graph.sites) {
-      if (!this.#names.has(value) && value.node.inputs.length > 0 && !graph.outputs.has(name)) this.#names.set(value, name);
+      if (!this.#names.has(value) && value.node.inputs.length > 0 && !graph.outputs.has(name))
+        this.#names.set(value, name);
     }
   }
 
@@ -130,7 +131,9 @@ class Writer implements Emitter {
     if (shape.every((dim) => typeof dim === "number")) return this.int64(shape);
     return this.#once(`dims ${shape.join(",")}`, () => {
       const parts = shape.map((dim) => this.#dim(dim));
-      return parts.length === 1 ? (parts[0] as string) : (this.node("Concat", parts, { attributes: { axis: 0 } })[0] as string);
+      return parts.length === 1
+        ? (parts[0] as string)
+        : (this.node("Concat", parts, { attributes: { axis: 0 } })[0] as string);
     });
   }
 
@@ -183,7 +186,8 @@ class Writer implements Emitter {
 
 function attributeProto(name: string, value: OnnxAttribute): AttributeProto {
   const type = AttributeProto_AttributeType;
-  if (typeof value === "string") return create(AttributeProtoSchema, { name, type: type.STRING, s: new TextEncoder().encode(value) });
+  if (typeof value === "string")
+    return create(AttributeProtoSchema, { name, type: type.STRING, s: new TextEncoder().encode(value) });
   if (typeof value === "number") return create(AttributeProtoSchema, { name, type: type.INT, i: BigInt(value) });
   if ("float" in value) return create(AttributeProtoSchema, { name, type: type.FLOAT, f: value.float });
   return create(AttributeProtoSchema, { name, type: type.INTS, ints: value.map(BigInt) });
@@ -211,7 +215,11 @@ function tensorProto(name: string, { dtype, shape, data }: Tensor): TensorProto 
   });
 }
 
-function placedWeight(name: string, { dtype, shape }: ValueType, placement: Exclude<WeightPlacement, { kind: "fed" }>): TensorProto {
+function placedWeight(
+  name: string,
+  { dtype, shape }: ValueType,
+  placement: Exclude<WeightPlacement, { kind: "fed" }>,
+): TensorProto {
   if (placement.kind === "inside") return tensorProto(name, placement.tensor);
   const entries = { location: placement.location, offset: `${placement.offset}`, length: `${placement.bytes}` };
   return create(TensorProtoSchema, {
@@ -222,4 +230,3 @@ function placedWeight(name: string, { dtype, shape }: ValueType, placement: Excl
     externalData: Object.entries(entries).map(([key, value]) => ({ key, value })),
   });
 }
-

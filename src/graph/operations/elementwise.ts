@@ -16,7 +16,8 @@ export function broadcastShapes(...shapes: readonly Shape[]): Dim[] {
     for (const shape of shapes) {
       const dim = shape[shape.length - rank + i] ?? 1;
       if (dim === 1 || dim === result) continue;
-      if (result !== 1) throw new Error(`shapes ${shapes.map(formatShape).join(" and ")} do not broadcast: ${result} against ${dim}`);
+      if (result !== 1)
+        throw new Error(`shapes ${shapes.map(formatShape).join(" and ")} do not broadcast: ${result} against ${dim}`);
       result = dim;
     }
     return result;
@@ -106,8 +107,18 @@ const table = {
   min: elementwise({ name: "min", onnx: "Min", f: Math.min }),
   equal: elementwise({ name: "equal", onnx: "Equal", f: (a, b) => truth(a === b), result: "bool" }),
   less: elementwise({ name: "less", onnx: "Less", f: (a, b) => truth((a as number) < (b as number)), result: "bool" }),
-  lessOrEqual: elementwise({ name: "lessOrEqual", onnx: "LessOrEqual", f: (a, b) => truth((a as number) <= (b as number)), result: "bool" }),
-  greater: elementwise({ name: "greater", onnx: "Greater", f: (a, b) => truth((a as number) > (b as number)), result: "bool" }),
+  lessOrEqual: elementwise({
+    name: "lessOrEqual",
+    onnx: "LessOrEqual",
+    f: (a, b) => truth((a as number) <= (b as number)),
+    result: "bool",
+  }),
+  greater: elementwise({
+    name: "greater",
+    onnx: "Greater",
+    f: (a, b) => truth((a as number) > (b as number)),
+    result: "bool",
+  }),
   and: elementwise({ name: "and", onnx: "And", f: (a, b) => truth(a === 1 && b === 1), takes: bool }),
   or: elementwise({ name: "or", onnx: "Or", f: (a, b) => truth(a === 1 || b === 1), takes: bool }),
   not: elementwise({ name: "not", onnx: "Not", f: (a) => truth(a === 0), takes: bool }),
@@ -135,7 +146,9 @@ const whereOperation: Operation<None> = {
   },
   emit: (node, _, emitter) => emitAs("Where", node, emitter),
   reference: (inputs) => [
-    broadcastReference(inputs, (inputs[1] as ReferenceTensor).dtype, (c, a, b) => (c === 1 ? (a as number) : (b as number))),
+    broadcastReference(inputs, (inputs[1] as ReferenceTensor).dtype, (c, a, b) =>
+      c === 1 ? (a as number) : (b as number),
+    ),
   ],
 };
 

@@ -15,7 +15,9 @@ const matmulOperation: Operation<Record<string, never>> = {
     const inner = [a.shape[a.shape.length - 1], b.shape[b.shape.length - 2]];
     if (inner[0] !== inner[1]) throw new Error(`inner dimensions differ: ${inner[0]} against ${inner[1]}`);
     const batch = broadcastShapes(a.shape.slice(0, -2), b.shape.slice(0, -2));
-    return [{ dtype: a.dtype, shape: [...batch, a.shape[a.shape.length - 2] as Dim, b.shape[b.shape.length - 1] as Dim] }];
+    return [
+      { dtype: a.dtype, shape: [...batch, a.shape[a.shape.length - 2] as Dim, b.shape[b.shape.length - 1] as Dim] },
+    ];
   },
   emit: (node, _, emitter) => emitAs("MatMul", node, emitter),
   reference(inputs) {
@@ -44,7 +46,11 @@ const matmulOperation: Operation<Record<string, never>> = {
 function batchOffsets(shape: readonly number[], batch: readonly number[]): number[] {
   const own = shape.slice(0, -2);
   const size = elementCount(shape.slice(-2));
-  const offsets = { dtype: "float64" as const, shape: own, data: Float64Array.from({ length: elementCount(own) }, (_, i) => i * size) };
+  const offsets = {
+    dtype: "float64" as const,
+    shape: own,
+    data: Float64Array.from({ length: elementCount(own) }, (_, i) => i * size),
+  };
   const strides = stridesOf(own);
   const lead = batch.length - own.length;
   const picked = gatherReference("float64", batch, offsets.data, (index) =>
@@ -80,7 +86,11 @@ const gatherOperation: Operation<{ axis: number }> = {
   },
 };
 
-function normOperation(name: string, onnx: string, f: (row: Float64Array, epsilon: number) => Float64Array): Operation<{ epsilon: number }> {
+function normOperation(
+  name: string,
+  onnx: string,
+  f: (row: Float64Array, epsilon: number) => Float64Array,
+): Operation<{ epsilon: number }> {
   return {
     name,
     infer([x, ...parameters]) {

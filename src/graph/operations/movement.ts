@@ -2,16 +2,26 @@
  * Operations that move values without changing them: reshape, transpose, concatenate, slice, pad, expand. Sizes may be
  * symbolic; they are computed inside the graph where they are.
  */
-import { addDims, type Dim, divideDims, evaluateDim, formatShape, multiplyDims, type Shape, subtractDims } from "../dims.js";
+import {
+  addDims,
+  type Dim,
+  divideDims,
+  evaluateDim,
+  formatShape,
+  multiplyDims,
+  type Shape,
+  subtractDims,
+} from "../dims.js";
 import type { Value, ValueType } from "../graph.js";
 import { elementCount, stridesOf } from "../tensor.js";
 import { broadcastReference, broadcastShapes } from "./elementwise.js";
-import { applyOne, emitAs, type Emitter, type Operation, type ReferenceTensor } from "./operation.js";
+import { applyOne, type Emitter, emitAs, type Operation, type ReferenceTensor } from "./operation.js";
 
 /** A non-negative axis from one that may count from the end. */
 export function normalizeAxis(axis: number, rank: number): number {
   const result = axis < 0 ? axis + rank : axis;
-  if (!Number.isInteger(axis) || result < 0 || result >= rank) throw new Error(`axis ${axis} is out of range for rank ${rank}`);
+  if (!Number.isInteger(axis) || result < 0 || result >= rank)
+    throw new Error(`axis ${axis} is out of range for rank ${rank}`);
   return result;
 }
 
@@ -42,7 +52,8 @@ const transposeOperation: Operation<{ permutation: readonly number[] }> = {
   name: "transpose",
   infer([value], { permutation }) {
     const { dtype, shape } = value as ValueType;
-    const valid = permutation.length === shape.length && [...permutation].sort((a, b) => a - b).every((axis, i) => axis === i);
+    const valid =
+      permutation.length === shape.length && [...permutation].sort((a, b) => a - b).every((axis, i) => axis === i);
     if (!valid) throw new Error(`[${permutation.join(", ")}] is not a permutation of ${shape.length} axes`);
     return [{ dtype, shape: permutation.map((axis) => shape[axis] as Dim) }];
   },
@@ -52,7 +63,9 @@ const transposeOperation: Operation<{ permutation: readonly number[] }> = {
     const from = stridesOf(shape);
     const target = permutation.map((axis) => shape[axis] as number);
     const read = permutation.map((axis) => from[axis] as number);
-    return [gatherReference(dtype, target, data, (index) => index.reduce((sum, i, d) => sum + i * (read[d] as number), 0))];
+    return [
+      gatherReference(dtype, target, data, (index) => index.reduce((sum, i, d) => sum + i * (read[d] as number), 0)),
+    ];
   },
 };
 
@@ -79,7 +92,9 @@ const concatOperation: Operation<{ axis: number }> = {
   infer(values, { axis }) {
     const [first] = values as readonly [ValueType];
     for (const value of values) {
-      const fits = value.shape.length === first.shape.length && value.shape.every((dim, i) => i === axis || dim === first.shape[i]);
+      const fits =
+        value.shape.length === first.shape.length &&
+        value.shape.every((dim, i) => i === axis || dim === first.shape[i]);
       if (!fits || value.dtype !== first.dtype) throw new Error(`inputs differ outside axis ${axis}`);
     }
     const total = values.reduce((sum, value) => addDims(sum, value.shape[axis] as Dim), 0 as Dim);
@@ -96,7 +111,8 @@ const concatOperation: Operation<{ axis: number }> = {
     let start = 0;
     for (const value of values) {
       const block = (value.shape[axis] as number) * inner;
-      for (let o = 0; o < outer; o++) data.set(value.data.subarray(o * block, (o + 1) * block), o * total * inner + start);
+      for (let o = 0; o < outer; o++)
+        data.set(value.data.subarray(o * block, (o + 1) * block), o * total * inner + start);
       start += block;
     }
     return [{ dtype: first.dtype, shape, data }];
@@ -163,7 +179,9 @@ const expandOperation: Operation<{ shape: Shape }> = {
   reference([value], { shape }, sizes) {
     const target = sizesOf(shape, sizes);
     const template = { dtype: "float64" as const, shape: target, data: new Float64Array(elementCount(target)) };
-    return [broadcastReference([value as ReferenceTensor, template], (value as ReferenceTensor).dtype, (x) => x as number)];
+    return [
+      broadcastReference([value as ReferenceTensor, template], (value as ReferenceTensor).dtype, (x) => x as number),
+    ];
   },
 };
 
@@ -217,5 +235,8 @@ export function unsqueeze(x: Value, ...axes: readonly number[]): Value {
 /** `x` without its dimension of size 1 at `axis`. */
 export function squeeze(x: Value, axis: number): Value {
   const at = normalizeAxis(axis, x.shape.length);
-  return reshape(x, x.shape.filter((_, i) => i !== at));
+  return reshape(
+    x,
+    x.shape.filter((_, i) => i !== at),
+  );
 }

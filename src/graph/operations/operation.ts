@@ -43,7 +43,11 @@ export interface Operation<A extends Attributes = Attributes> {
   /** Writes the node as ONNX, its outputs under the names that `emitter.name` gives them. */
   emit(node: Node, attributes: A, emitter: Emitter): void;
   /** The outputs in float64; `sizes` gives symbolic dimensions their values. */
-  reference(inputs: readonly ReferenceTensor[], attributes: A, sizes: Readonly<Record<string, number>>): ReferenceTensor[];
+  reference(
+    inputs: readonly ReferenceTensor[],
+    attributes: A,
+    sizes: Readonly<Record<string, number>>,
+  ): ReferenceTensor[];
   readonly gradient?: GradientRule;
 }
 
@@ -60,7 +64,11 @@ export function apply<A extends Attributes>(operation: Operation<A>, inputs: rea
 }
 
 /** As `apply`, for an operation with one output. */
-export function applyOne<A extends Attributes>(operation: Operation<A>, inputs: readonly Value[], attributes: A): Value {
+export function applyOne<A extends Attributes>(
+  operation: Operation<A>,
+  inputs: readonly Value[],
+  attributes: A,
+): Value {
   return apply(operation, inputs, attributes)[0] as Value;
 }
 

@@ -29,7 +29,11 @@ function reduceAxis(value: ReferenceTensor, axis: number, f: (values: Float64Arr
   return { dtype: value.dtype, shape, data: Float64Array.from(results) };
 }
 
-function reduction(name: string, onnx: string, f: (values: Float64Array) => number): Operation<Reduction & Record<string, Dim[] | readonly number[] | boolean>> {
+function reduction(
+  name: string,
+  onnx: string,
+  f: (values: Float64Array) => number,
+): Operation<Reduction & Record<string, Dim[] | readonly number[] | boolean>> {
   return {
     name,
     infer([value], { axes, keepDims }) {
@@ -93,14 +97,16 @@ const topKOperation: Operation<{ k: number; axis: number }> = {
   infer([value], { k, axis }) {
     const { dtype, shape } = value as ValueType;
     const size = shape[axis] as Dim;
-    if (typeof size === "number" && k > size) throw new Error(`k = ${k} is more than the ${size} values along axis ${axis}`);
+    if (typeof size === "number" && k > size)
+      throw new Error(`k = ${k} is more than the ${size} values along axis ${axis}`);
     const kept = shape.map((dim, i) => (i === axis ? k : dim));
     return [
       { dtype, shape: kept },
       { dtype: "int64", shape: kept },
     ];
   },
-  emit: (node, { k, axis }, emitter) => emitAs("TopK", node, emitter, { axis, largest: 1, sorted: 1 }, [emitter.int64([k])]),
+  emit: (node, { k, axis }, emitter) =>
+    emitAs("TopK", node, emitter, { axis, largest: 1, sorted: 1 }, [emitter.int64([k])]),
   reference([value], { k, axis }) {
     const { dtype, shape, data } = value as ReferenceTensor;
     const kept = shape.map((size, i) => (i === axis ? k : size));

@@ -18,7 +18,9 @@ export const operations: ReadonlyMap<string, Operation> = new Map(
 export function operationNamed(name: string): Operation {
   const operation = operations.get(name);
   if (operation === undefined) {
-    throw failure(`there is no operation "${name}"; the nearest are ${nearestNames(name, operations.keys()).join(", ")}`);
+    throw failure(
+      `there is no operation "${name}"; the nearest are ${nearestNames(name, operations.keys()).join(", ")}`,
+    );
   }
   return operation;
 }

@@ -38,14 +38,25 @@ export function planWeights(config: DecoderConfig, origin: (name: string) => Ori
 export function splitWeightName(name: string): { layer: number | undefined; part: string; kind: string } {
   const match = /^(?:layers\.(\d+)\.)?(.+)\.(weight|bias)$/.exec(name);
   if (match === null) throw failure(`"${name}" is not a canonical weight`);
-  return { layer: match[1] === undefined ? undefined : Number(match[1]), part: match[2] as string, kind: match[3] as string };
+  return {
+    layer: match[1] === undefined ? undefined : Number(match[1]),
+    part: match[2] as string,
+    kind: match[3] as string,
+  };
 }
 
 /** The architecture of a checkpoint, or an error that lists what is known. */
-export function findArchitecture(table: readonly Architecture[], key: "modelTypes" | "ggufArchitectures", value: unknown, where: string): Architecture {
+export function findArchitecture(
+  table: readonly Architecture[],
+  key: "modelTypes" | "ggufArchitectures",
+  value: unknown,
+  where: string,
+): Architecture {
   const found = table.find((architecture) => architecture[key].includes(value as string));
   if (found !== undefined) return found;
   const known = table.flatMap((architecture) => architecture[key]);
   const nearest = typeof value === "string" ? `; the nearest of these is ${nearestNames(value, known, 1)[0]}` : "";
-  throw failure(`${where} has the architecture ${JSON.stringify(value) ?? "missing"}; known ones are ${known.join(", ")}${nearest}`);
+  throw failure(
+    `${where} has the architecture ${JSON.stringify(value) ?? "missing"}; known ones are ${known.join(", ")}${nearest}`,
+  );
 }

@@ -10,7 +10,8 @@ export interface Fields {
 
 /** Fields of parsed JSON. Throws where it is not an object. */
 export function jsonFields(value: unknown, where: string): Fields {
-  if (typeof value !== "object" || value === null || Array.isArray(value)) throw failure(`${where} is not a JSON object`);
+  if (typeof value !== "object" || value === null || Array.isArray(value))
+    throw failure(`${where} is not a JSON object`);
   const record = value as Record<string, unknown>;
   return { where, get: (key) => (Object.hasOwn(record, key) ? record[key] : undefined) };
 }
@@ -39,7 +40,8 @@ export function positive(fields: Fields, key: string, fallback?: number): number
 /** True or false; `fallback` where absent. */
 export function flag(fields: Fields, key: string, fallback: boolean): boolean {
   const value = absent(fields.get(key)) ? fallback : fields.get(key);
-  if (typeof value !== "boolean") throw failure(`${fields.where}: "${key}" is ${shown(value)}; it must be true or false`);
+  if (typeof value !== "boolean")
+    throw failure(`${fields.where}: "${key}" is ${shown(value)}; it must be true or false`);
   return value;
 }
 
@@ -56,7 +58,9 @@ export function choice<T>(fields: Fields, key: string, table: Readonly<Record<st
 export function unsupportedUnless(fields: Fields, key: string, allowed: readonly unknown[]): void {
   const value = fields.get(key);
   if (absent(value) || allowed.includes(value)) return;
-  throw failure(`${fields.where}: "${key}" is ${shown(value)}, which is not supported (supported: ${allowed.map(shown).join(", ") || "leaving it out"})`);
+  throw failure(
+    `${fields.where}: "${key}" is ${shown(value)}, which is not supported (supported: ${allowed.map(shown).join(", ") || "leaving it out"})`,
+  );
 }
 
 function absent(value: unknown): boolean {

@@ -6,5 +6,13 @@ import { llama } from "./llama.js";
 /** Every architecture that checkpoints are read for. */
 export const architectures: readonly Architecture[] = [llama, gpt2];
 
-export { type Architecture, findArchitecture, type Has, type Mapping, type Origin, planWeights, splitWeightName } from "./architecture.js";
+export {
+  type Architecture,
+  findArchitecture,
+  type Has,
+  type Mapping,
+  type Origin,
+  planWeights,
+  splitWeightName,
+} from "./architecture.js";
 export { choice, divides, type Fields, flag, jsonFields, positive, size, unsupportedUnless } from "./fields.js";

@@ -36,11 +36,16 @@ export const llama: Architecture = {
     const key = (name: string) => `llama.${name}`;
     const heads = size(fields, key("attention.head_count"));
     const width = size(fields, key("embedding_length"));
-    const headSize = size(fields, key("attention.key_length"), size(fields, key("rope.dimension_count"), Math.floor(width / heads)));
+    const headSize = size(
+      fields,
+      key("attention.key_length"),
+      size(fields, key("rope.dimension_count"), Math.floor(width / heads)),
+    );
     unsupportedUnless(fields, key("rope.dimension_count"), [headSize]);
     unsupportedUnless(fields, key("rope.scaling.type"), ["none"]);
     unsupportedUnless(fields, key("expert_count"), [0]);
-    if (has("rope_freqs.weight")) throw failure(`${fields.where} scales its rotary frequencies (rope_freqs.weight), which is not supported`);
+    if (has("rope_freqs.weight"))
+      throw failure(`${fields.where} scales its rotary frequencies (rope_freqs.weight), which is not supported`);
     const biased = (tensor: string) => has(`blk.0.${tensor}.bias`);
     const config = makeConfig({
       layers: size(fields, key("block_count")),
@@ -65,7 +70,8 @@ export const llama: Architecture = {
 /** Newer configurations nest the rotary settings; older ones keep them beside the rest. */
 function ropeFields(fields: Fields): Fields {
   const nested = fields.get("rope_parameters");
-  const rope = nested === undefined || nested === null ? fields : jsonFields(nested, `${fields.where} (rope_parameters)`);
+  const rope =
+    nested === undefined || nested === null ? fields : jsonFields(nested, `${fields.where} (rope_parameters)`);
   unsupportedUnless(rope, "rope_type", ["default"]);
   unsupportedUnless(fields, "rope_scaling", []);
   return rope;
@@ -74,7 +80,11 @@ function ropeFields(fields: Fields): Fields {
 type Settings = Omit<DecoderConfig, "norm" | "positions" | "gatedMlp"> & { theta: number; where: string };
 
 function makeConfig({ theta, where, ...rest }: Settings): DecoderConfig {
-  divides(rest.keyValueHeads, rest.heads, `${where}: ${rest.heads} heads do not divide into ${rest.keyValueHeads} groups of keys and values`);
+  divides(
+    rest.keyValueHeads,
+    rest.heads,
+    `${where}: ${rest.heads} heads do not divide into ${rest.keyValueHeads} groups of keys and values`,
+  );
   divides(2, rest.headSize, `${where}: rotary positions need an even head size, not ${rest.headSize}`);
   const half = rest.headSize / 2;
   const inverseFrequencies = Array.from({ length: half }, (_, i) => theta ** (-i / half));
@@ -96,7 +106,8 @@ const configNames: Readonly<Record<string, string>> = {
 function storedInConfigFormat(name: string, { tied }: DecoderConfig): Origin {
   const { layer, part, kind } = splitWeightName(name);
   if (part === "embed") return { from: "model.embed_tokens.weight" };
-  if (part === "unembed") return { from: tied ? "model.embed_tokens.weight" : "lm_head.weight", transform: "transpose" };
+  if (part === "unembed")
+    return { from: tied ? "model.embed_tokens.weight" : "lm_head.weight", transform: "transpose" };
   if (part === "finalNorm") return { from: "model.norm.weight" };
   const from = `model.layers.${layer}.${configNames[part]}.${kind}`;
   return isMatrix(part, kind) ? { from, transform: "transpose" } : { from };

@@ -17,7 +17,9 @@ export interface DecoderConfig {
   readonly norm: "rms" | "layer";
   readonly epsilon: number;
   /** Rotary embeddings with these inverse frequencies (half a head's size of them), or a learned vector for each position. */
-  readonly positions: { readonly kind: "rotary"; readonly inverseFrequencies: readonly number[] } | { readonly kind: "learned" };
+  readonly positions:
+    | { readonly kind: "rotary"; readonly inverseFrequencies: readonly number[] }
+    | { readonly kind: "learned" };
   /** Whether the MLP multiplies its nonlinearity by a second, linear branch. */
   readonly gatedMlp: boolean;
   readonly activation: Activation;

@@ -14,12 +14,12 @@ import {
   constant,
   cos,
   type Dim,
+  type Graph,
   gather,
   gelu,
-  type Graph,
   layerNorm,
-  lessOrEqual,
   less,
+  lessOrEqual,
   type MarkSite,
   matmul,
   max,
@@ -116,7 +116,14 @@ function decode(config: DecoderConfig, inputs: Readonly<Record<string, Value>>, 
     return value;
   };
   const positions = inputs[decoderInputs.positions] as Value;
-  const shared: Shared = { config, inputs, site, weights, mask: attentionMask(inputs), rotate: rotary(config, positions) };
+  const shared: Shared = {
+    config,
+    inputs,
+    site,
+    weights,
+    mask: attentionMask(inputs),
+    rotate: rotary(config, positions),
+  };
   let stream = gather(weights("embed.weight"), inputs[decoderInputs.ids] as Value);
   if (config.positions.kind === "learned") stream = add(stream, gather(weights("positions.weight"), max(positions, 0)));
   site("embed", stream);
@@ -199,9 +206,15 @@ function attend({ config, inputs, site, mask }: Shared, layer: number, q: Value,
   const past = inputs[decoderInputs.pastPositions]?.shape[1] ?? 0;
   const length = mask.shape[3] as Dim;
 
-  const queries = reshape(transpose(mul(q, 1 / Math.sqrt(headSize)), [0, 2, 1, 3]), [batch, keyValueHeads, stacked, headSize]);
+  const queries = reshape(transpose(mul(q, 1 / Math.sqrt(headSize)), [0, 2, 1, 3]), [
+    batch,
+    keyValueHeads,
+    stacked,
+    headSize,
+  ]);
   const ownScores = matmul(queries, transpose(k, [0, 2, 3, 1]));
-  const allScores = pastKeys === undefined ? ownScores : concat([slice(matmul(queries, pastKeys), -1, 0, past), ownScores], -1);
+  const allScores =
+    pastKeys === undefined ? ownScores : concat([slice(matmul(queries, pastKeys), -1, 0, past), ownScores], -1);
   const scores = site(`layers.${layer}.attn.scores`, reshape(allScores, [batch, heads, seq, length]));
   const pattern = site(`layers.${layer}.attn.pattern`, softmax(add(scores, mask)));
 

@@ -25,7 +25,12 @@ const neurons: readonly Axis[] = ["row", "position", "neuron"];
 /** Every kind of site. To add one: a line here, and `site(...)` around its value in the decoder. */
 export const siteKinds: readonly SiteKind[] = [
   { pattern: "embed", axes: stream, meaning: "token embedding, learned positions added" },
-  { pattern: "layers.i.residPre", axes: stream, meaning: "residual stream before the layer", alias: "blocks.i.hook_resid_pre" },
+  {
+    pattern: "layers.i.residPre",
+    axes: stream,
+    meaning: "residual stream before the layer",
+    alias: "blocks.i.hook_resid_pre",
+  },
   { pattern: "layers.i.attn.in", axes: stream, meaning: "normalised input of attention" },
   { pattern: "layers.i.attn.q", axes: perHead, meaning: "queries before rotary", alias: "blocks.i.attn.hook_q" },
   { pattern: "layers.i.attn.k", axes: perHead, meaning: "keys before rotary", alias: "blocks.i.attn.hook_k" },
@@ -33,30 +38,74 @@ export const siteKinds: readonly SiteKind[] = [
   { pattern: "layers.i.attn.qRot", axes: perHead, meaning: "queries after rotary", alias: "blocks.i.attn.hook_rot_q" },
   { pattern: "layers.i.attn.kRot", axes: perHead, meaning: "keys after rotary", alias: "blocks.i.attn.hook_rot_k" },
   { pattern: "layers.i.attn.scores", axes: attention, meaning: "scaled scores before the mask" },
-  { pattern: "layers.i.attn.pattern", axes: attention, meaning: "attention probabilities", alias: "blocks.i.attn.hook_pattern" },
+  {
+    pattern: "layers.i.attn.pattern",
+    axes: attention,
+    meaning: "attention probabilities",
+    alias: "blocks.i.attn.hook_pattern",
+  },
   { pattern: "layers.i.attn.z", axes: perHead, meaning: "weighted values per head", alias: "blocks.i.attn.hook_z" },
   {
     pattern: "layers.i.attn.result",
     axes: ["row", "position", "head", "channel"],
     meaning: "each head's contribution to the residual stream",
     alias: "blocks.i.attn.hook_result",
-    readOnly: "it is computed beside the model's own path; clamp attn.z (before the output projection) or attn.out (their sum) instead",
+    readOnly:
+      "it is computed beside the model's own path; clamp attn.z (before the output projection) or attn.out (their sum) instead",
   },
-  { pattern: "layers.i.attn.out", axes: stream, meaning: "what attention adds to the stream", alias: "blocks.i.hook_attn_out" },
-  { pattern: "layers.i.residMid", axes: stream, meaning: "residual stream after attention", alias: "blocks.i.hook_resid_mid" },
+  {
+    pattern: "layers.i.attn.out",
+    axes: stream,
+    meaning: "what attention adds to the stream",
+    alias: "blocks.i.hook_attn_out",
+  },
+  {
+    pattern: "layers.i.residMid",
+    axes: stream,
+    meaning: "residual stream after attention",
+    alias: "blocks.i.hook_resid_mid",
+  },
   { pattern: "layers.i.mlp.in", axes: stream, meaning: "normalised input of the MLP" },
-  { pattern: "layers.i.mlp.pre", axes: neurons, meaning: "what enters the nonlinearity", alias: "blocks.i.mlp.hook_pre" },
-  { pattern: "layers.i.mlp.up", axes: neurons, meaning: "linear branch of a gated MLP", alias: "blocks.i.mlp.hook_pre_linear" },
-  { pattern: "layers.i.mlp.act", axes: neurons, meaning: "what enters the down projection", alias: "blocks.i.mlp.hook_post" },
-  { pattern: "layers.i.mlp.out", axes: stream, meaning: "what the MLP adds to the stream", alias: "blocks.i.hook_mlp_out" },
-  { pattern: "layers.i.residPost", axes: stream, meaning: "residual stream after the layer", alias: "blocks.i.hook_resid_post" },
+  {
+    pattern: "layers.i.mlp.pre",
+    axes: neurons,
+    meaning: "what enters the nonlinearity",
+    alias: "blocks.i.mlp.hook_pre",
+  },
+  {
+    pattern: "layers.i.mlp.up",
+    axes: neurons,
+    meaning: "linear branch of a gated MLP",
+    alias: "blocks.i.mlp.hook_pre_linear",
+  },
+  {
+    pattern: "layers.i.mlp.act",
+    axes: neurons,
+    meaning: "what enters the down projection",
+    alias: "blocks.i.mlp.hook_post",
+  },
+  {
+    pattern: "layers.i.mlp.out",
+    axes: stream,
+    meaning: "what the MLP adds to the stream",
+    alias: "blocks.i.hook_mlp_out",
+  },
+  {
+    pattern: "layers.i.residPost",
+    axes: stream,
+    meaning: "residual stream after the layer",
+    alias: "blocks.i.hook_resid_post",
+  },
   { pattern: "finalNorm", axes: stream, meaning: "normalised final stream, gain included" },
   { pattern: "logits", axes: ["row", "position", "token"], meaning: "scores of the next token" },
 ];
 
 /** TransformerLens names that look like a site of ours and are another value. */
 const differentThere: readonly { readonly pattern: RegExp; readonly why: string }[] = [
-  { pattern: /^blocks\.\d+\.attn\.hook_attn_scores$/, why: "it holds scores after the mask; layers.i.attn.scores holds them before it" },
+  {
+    pattern: /^blocks\.\d+\.attn\.hook_attn_scores$/,
+    why: "it holds scores after the mask; layers.i.attn.scores holds them before it",
+  },
   {
     pattern: /^(blocks\.\d+\.)?(ln1|ln2|ln_final)\.hook_normalized$/,
     why: "it comes before the norm's gain; layers.i.attn.in, layers.i.mlp.in and finalNorm come after it",
@@ -94,7 +143,9 @@ export function canonicalName(name: string): string {
   return layer === undefined ? kind.pattern : kind.pattern.replace("layers.i.", `layers.${layer}.`);
 }
 
-const kindsByAlias = new Map(siteKinds.flatMap((kind) => (kind.alias === undefined ? [] : [[kind.alias, kind] as const])));
+const kindsByAlias = new Map(
+  siteKinds.flatMap((kind) => (kind.alias === undefined ? [] : [[kind.alias, kind] as const])),
+);
 
 /** Why a TransformerLens name has no canonical twin, or undefined. */
 export function differenceThere(name: string): string | undefined {

@@ -29,14 +29,17 @@ export function parseSite(text: string): SiteReference {
   const match = /^([^[\]]+?)(\[([^[\]]*)\])?$/.exec(text.trim());
   const name = match?.[1];
   if (match === null || name === undefined || /\s/.test(name)) {
-    throw usageError(`"${text}" is not a site: expected a name such as layers.3.mlp.act, with an optional suffix such as [:, -1, 123] or [head=3]`);
+    throw usageError(
+      `"${text}" is not a site: expected a name such as layers.3.mlp.act, with an optional suffix such as [:, -1, 123] or [head=3]`,
+    );
   }
   const parts: Part[] = [];
   const named: Record<string, Part> = {};
   for (const piece of match[3] === undefined ? [] : match[3].split(",")) {
     const [left, right] = piece.split("=").map((side) => side.trim());
     if (right === undefined) {
-      if (Object.keys(named).length > 0) throw usageError(`in "${text}", parts by order must come before parts by name`);
+      if (Object.keys(named).length > 0)
+        throw usageError(`in "${text}", parts by order must come before parts by name`);
       parts.push(parsePart(left as string, text));
     } else if ((axisNames as readonly string[]).includes(left as string) && !Object.hasOwn(named, left as string)) {
       named[left as string] = parsePart(right, text);
@@ -50,7 +53,8 @@ export function parseSite(text: string): SiteReference {
 function parsePart(text: string, whole: string): Part {
   if (/^-?\d+$/.test(text)) return { kind: "index", index: Number(text) };
   const range = /^(-?\d+)?\s*:\s*(-?\d+)?$/.exec(text);
-  if (range === null) throw usageError(`in "${whole}", "${text}" is not an index: expected a whole number, a range a:b, or :`);
+  if (range === null)
+    throw usageError(`in "${whole}", "${text}" is not an index: expected a whole number, a range a:b, or :`);
   const [, from, to] = range;
   if (from === undefined && to === undefined) return { kind: "all" };
   return {
@@ -63,7 +67,9 @@ function parsePart(text: string, whole: string): Part {
 /** The parts of a reference for a site with these axes: one for each dimension. */
 export function partsFor(reference: SiteReference, axes: readonly Axis[], site: string): Part[] {
   if (reference.parts.length > axes.length) {
-    throw usageError(`${site}${reference.suffix} has ${reference.parts.length} parts; the site has ${axes.length} dimensions [${axes.join(", ")}]`);
+    throw usageError(
+      `${site}${reference.suffix} has ${reference.parts.length} parts; the site has ${axes.length} dimensions [${axes.join(", ")}]`,
+    );
   }
   const parts = axes.map((_, i) => reference.parts[i] ?? ({ kind: "all" } as Part));
   for (const [name, part] of Object.entries(reference.named)) {

@@ -1,8 +1,8 @@
 /** From what people write to canonical sites of one model: aliases, globs, and errors that help. */
 import { nearestNames, usageError } from "../../errors.js";
 import type { Graph, Shape } from "../../graph/index.js";
-import { aliasesOf, type Axis, canonicalName, differenceThere, layerOf, siteKind, siteKinds } from "./names.js";
-import { globPattern, type Part, partsFor, parseSite, type SiteReference } from "./reference.js";
+import { type Axis, aliasesOf, canonicalName, differenceThere, layerOf, siteKind, siteKinds } from "./names.js";
+import { globPattern, type Part, parseSite, partsFor, type SiteReference } from "./reference.js";
 
 /** A site of a model: its name, shape, meaning, other names, and whether it can be clamped. */
 export interface SiteDescription {
@@ -22,7 +22,16 @@ export function describeSites(graph: Graph): SiteDescription[] {
     const kind = siteKind(name);
     if (kind === undefined) return [];
     const aliases = [...aliasesOf(name), ...sameValue(graph, name)];
-    return [{ name, shape: value.shape, axes: kind.axes, aliases, meaning: kind.meaning, clampable: kind.readOnly === undefined }];
+    return [
+      {
+        name,
+        shape: value.shape,
+        axes: kind.axes,
+        aliases,
+        meaning: kind.meaning,
+        clampable: kind.readOnly === undefined,
+      },
+    ];
   });
 }
 
@@ -45,7 +54,8 @@ export function resolveSites(graph: Graph, text: string | SiteReference): Resolv
   const before = reference.name.endsWith("@before");
   const name = canonicalName(before ? reference.name.slice(0, -"@before".length) : reference.name);
   const difference = differenceThere(name);
-  if (difference !== undefined) throw usageError(`"${name}" (TransformerLens) has no site of the same value here: ${difference}`);
+  if (difference !== undefined)
+    throw usageError(`"${name}" (TransformerLens) has no site of the same value here: ${difference}`);
   const pattern = globPattern(name);
   const matches = [...graph.sites.keys()].filter((site) => pattern.test(site));
   if (matches.length === 0) throw unknownSite(graph, name);
@@ -57,7 +67,8 @@ export function resolveSites(graph: Graph, text: string | SiteReference): Resolv
 
 /** As `resolveSites`, for sites that are to be clamped. */
 export function resolveClampSites(graph: Graph, reference: SiteReference): ResolvedSite[] {
-  if (reference.name.endsWith("@before")) throw usageError(`${reference.name} is what a clamp receives; clamp the site itself`);
+  if (reference.name.endsWith("@before"))
+    throw usageError(`${reference.name} is what a clamp receives; clamp the site itself`);
   const found = resolveSites(graph, reference);
   const seen = new Set<unknown>();
   return found.filter(({ site }) => {

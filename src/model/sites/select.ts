@@ -33,7 +33,8 @@ export function resolvePart(part: Part, size: number, what: string, open = false
   const end = open ? Number.POSITIVE_INFINITY : size;
   const from = part.from === undefined ? 0 : part.from < 0 ? part.from + size : part.from;
   const to = part.to === undefined ? end : part.to < 0 ? part.to + size : part.to;
-  if (from < 0 || to > end || from >= to) throw usageError(`the range ${part.from ?? ""}:${part.to ?? ""} is empty or out of range in ${what}`);
+  if (from < 0 || to > end || from >= to)
+    throw usageError(`the range ${part.from ?? ""}:${part.to ?? ""} is empty or out of range in ${what}`);
   return { from, to };
 }
 
@@ -78,7 +79,10 @@ export function columnOf({ rows, axes }: SiteExtent, axis: number, row: number, 
  * dimension that is not selected whole. Returns the indices (shape: the selection of those dimensions, indexed ones
  * dropped) and how many dimensions are flattened; undefined where everything is selected.
  */
-export function gatherIndices(extent: SiteExtent, parts: readonly Part[]): { indices: Tensor<"int64">; flattened: number } | undefined {
+export function gatherIndices(
+  extent: SiteExtent,
+  parts: readonly Part[],
+): { indices: Tensor<"int64">; flattened: number } | undefined {
   const flattened = parts.findLastIndex((part) => part.kind !== "all") + 1;
   if (flattened === 0) return undefined;
   const rowRange = resolvePart(parts[0] as Part, extent.shape[0] as number, describeExtent(extent));
@@ -86,31 +90,43 @@ export function gatherIndices(extent: SiteExtent, parts: readonly Part[]): { ind
   const columns = chosen.map((row) => columnsOfRow(extent, parts, row).slice(1, flattened));
   const sizes = (columns[0] as number[][]).map((list) => list.length);
   if (columns.some((own) => own.some((list, d) => list.length !== sizes[d]))) {
-    throw usageError(`the selected range has another length in every row of ${describeExtent(extent)}: select positions that all rows have`);
+    throw usageError(
+      `the selected range has another length in every row of ${describeExtent(extent)}: select positions that all rows have`,
+    );
   }
   const flat: number[] = [];
   chosen.forEach((row, i) => {
     pushFlat(flat, row, columns[i] as number[][], extent.shape.slice(1, flattened), 0);
   });
-  const shape = keptDimensions(parts.slice(0, flattened)).map((d) => (d === 0 ? chosen.length : (sizes[d - 1] as number)));
+  const shape = keptDimensions(parts.slice(0, flattened)).map((d) =>
+    d === 0 ? chosen.length : (sizes[d - 1] as number),
+  );
   return { indices: { dtype: "int64", shape, data: BigInt64Array.from(flat, BigInt) }, flattened };
 }
 
 function columnsOfRow(extent: SiteExtent, parts: readonly Part[], row: number): number[][] {
   return rangesOfRow(extent, parts, row).map(({ from, to }, d) => {
     const axis = extent.axes[d] as Axis;
-    if (countsTokens(axis) && (parts[d] as Part).kind === "all") return Array.from({ length: extent.shape[d] as number }, (_, c) => c);
+    if (countsTokens(axis) && (parts[d] as Part).kind === "all")
+      return Array.from({ length: extent.shape[d] as number }, (_, c) => c);
     const positions = Array.from({ length: to - from }, (_, i) => from + i);
     return countsTokens(axis) ? positions.map((position) => columnOf(extent, d, row, position)) : positions;
   });
 }
 
-function pushFlat(flat: number[], prefix: number, columns: readonly number[][], sizes: readonly number[], depth: number): void {
+function pushFlat(
+  flat: number[],
+  prefix: number,
+  columns: readonly number[][],
+  sizes: readonly number[],
+  depth: number,
+): void {
   if (depth === columns.length) {
     flat.push(prefix);
     return;
   }
-  for (const column of columns[depth] as number[]) pushFlat(flat, prefix * (sizes[depth] as number) + column, columns, sizes, depth + 1);
+  for (const column of columns[depth] as number[])
+    pushFlat(flat, prefix * (sizes[depth] as number) + column, columns, sizes, depth + 1);
 }
 
 /** Zeroes everything in a whole site's tensor that belongs to padding, in place: it is fresh memory from the runtime. */
@@ -139,11 +155,8 @@ export interface ClampMasks {
   readonly others: ReadonlyMap<number, Tensor<"bool">>;
 }
 
-/** Cells of a sweep: positions of rows, one by one, in place of a part for each. */
-export type Cells = readonly (readonly [row: number, position: number])[];
-
 /** The masks of a selection. `open`: the rows may still grow, so later positions are no error. */
-export function clampMasks(extent: SiteExtent, parts: readonly Part[], cells: Cells | undefined, open: boolean): ClampMasks {
+export function clampMasks(extent: SiteExtent, parts: readonly Part[], open: boolean): ClampMasks {
   const { rows, shape, axes } = extent;
   const batch = rows.lengths.length;
   const tokens = zeros("bool", [batch, rows.columns]);
@@ -152,7 +165,7 @@ export function clampMasks(extent: SiteExtent, parts: readonly Part[], cells: Ce
   const positionAxis = axes.indexOf("position");
   for (let row = rowRange.from; row < rowRange.to; row++) {
     const ranges = rangesOfRow(extent, parts, row, open);
-    if (cells === undefined) fillRow(tokens, extent, positionAxis, row, ranges[positionAxis] as Range);
+    fillRow(tokens, extent, positionAxis, row, ranges[positionAxis] as Range);
     parts.forEach((part, d) => {
       if (d === 0 || d === positionAxis || part.kind === "all") return;
       const axis = axes[d] as Axis;
@@ -162,7 +175,6 @@ export function clampMasks(extent: SiteExtent, parts: readonly Part[], cells: Ce
       else mask.data.fill(1, (ranges[d] as Range).from, (ranges[d] as Range).to);
     });
   }
-  for (const [row, position] of cells ?? []) fillRow(tokens, extent, positionAxis, row, { from: position, to: position + 1 });
   return { tokens, others };
 }
 

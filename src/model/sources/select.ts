@@ -73,7 +73,7 @@ function weightsUnder(known: readonly string[], place: string, folder: string | 
       sets.map((set) => set[0] as string),
     );
   }
-  return usual.find((set) => set.length === 1) ?? usual[0] ?? (sets[0] as string[]);
+  return usual.find(([first]) => !PIECE.test(first as string)) ?? usual[0] ?? (sets[0] as string[]);
 }
 
 /** The pieces that belong together with `file`; the file alone where it is not split. A text file is no model. */

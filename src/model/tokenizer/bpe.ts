@@ -95,7 +95,7 @@ export function mergesOfScores(vocabulary: Vocabulary, scores: ArrayLike<number>
   };
 }
 
-export interface BpeOptions {
+interface BpeOptions {
   readonly vocabulary: Vocabulary;
   readonly merges: Merges;
   /** The token for a character that is not in the vocabulary; without one it is dropped. */

@@ -7,7 +7,7 @@ import { fallbackByte, fromByteLevel, textOfBytes, utf8 } from "./bytes.js";
 import { patternOf } from "./pattern.js";
 import { byType, type Fields, fieldsOf, flagOf, listOf, numberOf, textOf } from "./read.js";
 
-export interface Place {
+interface Place {
   /** Nothing stands before the token. */
   readonly first: boolean;
   /** The token is an added one: its text is not encoded. */

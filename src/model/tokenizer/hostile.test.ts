@@ -35,9 +35,9 @@ const badFiles: readonly (readonly [string, unknown])[] = [
   ['tokenizer.json: model: "constructor" is not supported', model({ type: "constructor" })],
   ["tokenizer.json: model.vocab: an object should stand here", model({ vocab: undefined })],
   ["tokenizer.json: model.vocab: the vocabulary is empty", model({ vocab: {} })],
-  ['tokenizer.json: model.vocab["a"]: a token id from 0 to 16777215', model({ vocab: { a: -1 } })],
-  ['tokenizer.json: model.vocab["a"]: a token id from 0 to 16777215', model({ vocab: { a: 4e9 } })],
-  ['tokenizer.json: model.vocab["a"]: a token id from 0 to 16777215', model({ vocab: { a: "7" } })],
+  ['tokenizer.json: model.vocab["a"]: a token id from 0 to 4194303', model({ vocab: { a: -1 } })],
+  ['tokenizer.json: model.vocab["a"]: a token id from 0 to 4194303', model({ vocab: { a: 4e9 } })],
+  ['tokenizer.json: model.vocab["a"]: a token id from 0 to 4194303', model({ vocab: { a: "7" } })],
   ['id 0 belongs to two tokens, "a" and "b"', model({ vocab: { a: 0, b: 0 }, merges: [] })],
   ["tokenizer.json: model.merges: a list should stand here", model({ merges: "a b" })],
   ["model.merges[0]: a merge is two tokens with a space between, not a b c", model({ merges: ["a b c"] })],
@@ -53,6 +53,10 @@ const badFiles: readonly (readonly [string, unknown])[] = [
   ["added_tokens[0].content: a text should stand here", { ...smollm, added_tokens: [{ id: 0 }] }],
   ['added_tokens: token "a" is there twice', { ...smollm, added_tokens: [{ id: 5000, content: "a" }] }],
   ["added_tokens: id 3 belongs to two tokens", { ...smollm, added_tokens: [{ id: 3, content: "new" }] }],
+  [
+    "normalizer.precompiled_charsmap: a trie of 4294967295 bytes does not fit into a map of 4 bytes",
+    { ...smollm, normalizer: { type: "Precompiled", precompiled_charsmap: "/////w==" } },
+  ],
   ["normalizer.type: a text should stand here", { ...smollm, normalizer: {} }],
   ['pre_tokenizer: "Magic" is not supported; known are ByteLevel,', { ...smollm, pre_tokenizer: { type: "Magic" } }],
   [

@@ -12,11 +12,6 @@ interface Parts {
     readonly behavior: "Isolated";
     readonly invert: true;
   }) => { readonly pattern: RegExp | null };
-  /** SentencePiece's character map. */
-  readonly PrecompiledNormalizer: new (config: {
-    readonly type: "Precompiled";
-    readonly precompiled_charsmap: null;
-  }) => { normalize(text: string): string };
   /** The likeliest cut of each piece; an unknown character is a part by itself. */
   readonly Unigram: new (
     config: { readonly type: "Unigram"; readonly vocab: [string, number][]; readonly unk_id: number },
@@ -24,4 +19,4 @@ interface Parts {
   ) => { encode(pieces: readonly string[]): string[] };
 }
 
-export const { SplitPreTokenizer, PrecompiledNormalizer, Unigram } = library as unknown as Parts;
+export const { SplitPreTokenizer, Unigram } = library as unknown as Parts;

@@ -4,7 +4,7 @@
  */
 
 import { type AlignedText, type Edit, mapCharacters, rewrite, sliceOf, spaceAfter, spaceBefore } from "./aligned.js";
-import { PrecompiledNormalizer } from "./library.js";
+import { charsmapOf } from "./charsmap.js";
 import { patternOf } from "./pattern.js";
 import { byType, type Fields, flagOf, listOf, textOf } from "./read.js";
 
@@ -112,9 +112,18 @@ const normalizers: Readonly<Record<string, (config: Fields, where: string) => No
     const text = textOf(config.prepend, `${where}.prepend`);
     return (source, atStart) => (atStart ? prepend(source, text) : source);
   },
-  Precompiled: () => {
-    const library = new PrecompiledNormalizer({ type: "Precompiled", precompiled_charsmap: null });
-    return (source) => mapClusters(source, (part) => library.normalize(part));
+  Precompiled: (config, where) => {
+    const map = charsmapOf(config.precompiled_charsmap, `${where}.precompiled_charsmap`);
+    return (source) => {
+      const edits: Edit[] = [];
+      let from = 0;
+      for (const [part, text] of map(source.text)) {
+        const to = from + part.length;
+        if (text !== part) edits.push({ from, to, text });
+        from = to;
+      }
+      return rewrite(source, edits);
+    };
   },
   Sequence: (config, where) =>
     inTurn(

@@ -18,11 +18,12 @@ interface Parts {
     readonly added_tokens: unknown;
     readonly rows: readonly (readonly [string, number[], number[]])[];
   };
+  readonly affixes: { readonly tokenizer: unknown; readonly rows: readonly (readonly [string, number[], number[]])[] };
 }
-const { texts, normalizers, splitters, added }: Parts = read("parts.json");
+const { texts, normalizers, splitters, added, affixes }: Parts = read("parts.json");
 
 describe("normalisers", () => {
-  it.each(normalizers.map(([config, rows]) => [JSON.stringify(config), config, rows] as const))(
+  it.each(normalizers.map(([config, rows]) => [JSON.stringify(config).slice(0, 120), config, rows] as const))(
     "%s",
     (_, config, rows) => {
       const normalizer = normalizerOf(config, "normalizer");
@@ -54,6 +55,18 @@ describe("added tokens", () => {
     const tokens = tokenizer.encode(text);
     expect(tokens.map(({ id }) => id)).toEqual(ids);
     expect(tokens.flatMap(({ start, end }) => [start, end])).toEqual(offsets);
+  });
+});
+
+describe("pairs with marks inside and at the end of words", () => {
+  const tokenizer = tokenizerFromFiles({ tokenizer: affixes.tokenizer });
+
+  it.each(affixes.rows)("%j", (text, ids, offsets) => {
+    const tokens = tokenizer.encode(text);
+    expect(tokens.map(({ id }) => id)).toEqual(ids);
+    // The token at the end stands for no text: 0, 0 in Rust, here the end of the text.
+    const ends = [...offsets.slice(0, -2), text.length, text.length];
+    expect(tokens.flatMap(({ start, end }) => [start, end])).toEqual(ends);
   });
 });
 

@@ -8,7 +8,7 @@ import { failure } from "../../errors.js";
 export type Fields = Readonly<Record<string, unknown>>;
 
 /** Ids beyond this are nonsense: the largest vocabularies in use are some hundred thousand tokens. */
-const LARGEST_ID = 16_777_215;
+const LARGEST_ID = 4_194_303;
 
 /** How an unexpected value is named in a message. */
 function kindOf(value: unknown): string {

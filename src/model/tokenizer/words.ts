@@ -5,7 +5,7 @@
 import { Unigram } from "./library.js";
 import type { Model, Span, Vocabulary } from "./vocabulary.js";
 
-export interface WordPieceOptions {
+interface WordPieceOptions {
   readonly vocabulary: Vocabulary;
   /** The token for a word that cannot be cut into known tokens. */
   readonly unknown: number;
