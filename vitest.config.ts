@@ -3,8 +3,12 @@ import { defineConfig } from "vitest/config";
 export default defineConfig({
   test: {
     include: ["src/**/*.test.ts", "test/**/*.test.ts"],
-    testTimeout: 60_000,
-    hookTimeout: 120_000,
+    globalSetup: ["test/globalSetup.ts"],
+    reporters: ["default", "./test/support/skipReporter.ts"],
+    testTimeout: 120_000,
+    hookTimeout: 300_000,
     pool: "forks",
+    // Models run on every core by themselves: more than two test files at once only fight over them.
+    maxWorkers: 2,
   },
 });

@@ -2,10 +2,20 @@
  * The legality check: what every graph must be, after every rewrite. An error names the pass that broke it, so that a
  * bad graph never reaches the runtime with a message that nobody can trace back.
  */
-import { failure } from "../errors.js";
+import { failure, messageOf } from "../errors.js";
 import { formatShape, sameShape } from "./dims.js";
-import { describe, type Graph, leafName, leafOperations, type Node, topologicalOrder, type Value } from "./graph.js";
+import {
+  describe,
+  type Graph,
+  leafName,
+  leafOperations,
+  type Node,
+  topologicalOrder,
+  type Value,
+  type ValueType,
+} from "./graph.js";
 import { operationNamed } from "./operations/table.js";
+import type { Tensor } from "./tensor.js";
 
 /** Throws where the graph is not legal; `pass` names the rewrite that made it. */
 export function checkGraph(graph: Graph, pass: string): void {
@@ -14,15 +24,31 @@ export function checkGraph(graph: Graph, pass: string): void {
 }
 
 function findProblem(graph: Graph): string | undefined {
-  const values = [...graph.outputs.values(), ...graph.sites.values()];
-  const order = topologicalOrder(values);
-  return duplicateName(order) ?? undeclaredInput(graph, order) ?? firstBadNode(order);
+  try {
+    const values = [...graph.outputs.values(), ...graph.sites.values(), ...graph.inputs];
+    const order = topologicalOrder(values);
+    return (
+      duplicateName(order) ??
+      takenName(graph, order) ??
+      undeclaredInput(graph, order) ??
+      danglingValue(values) ??
+      firstBadNode(order)
+    );
+  } catch (error) {
+    return messageOf(error); // a cycle, or an operation that the table lacks
+  }
+}
+
+/** A value that its own node does not make, among those that a graph names. */
+function danglingValue(values: readonly Value[]): string | undefined {
+  const dangling = values.find((value) => value.node.outputs[value.index] !== value);
+  return dangling && `it names output ${dangling.index} of ${dangling.node.operation}, which has none such`;
 }
 
 function duplicateName(order: readonly Node[]): string | undefined {
   const seen = new Map<string, Node>();
   for (const node of order) {
-    if (node.operation !== "input" && node.operation !== "weight") continue;
+    if (!isNamed(node)) continue;
     const name = node.attributes.name as string;
     const other = seen.get(name);
     if (other !== undefined) return `two different leaves are called "${name}"`;
@@ -31,7 +57,20 @@ function duplicateName(order: readonly Node[]): string | undefined {
   return undefined;
 }
 
+/** An output that has the name of a leaf must be that leaf: inputs, weights and outputs share one space of names. */
+function takenName({ outputs }: Graph, order: readonly Node[]): string | undefined {
+  const taken = order.find((node) => {
+    const leaf = node.outputs[0] as Value;
+    return isNamed(node) && (outputs.get(leafName(leaf)) ?? leaf) !== leaf;
+  });
+  return taken && `an output has the name of the ${taken.operation} "${leafName(taken.outputs[0] as Value)}"`;
+}
+
+const isNamed = ({ operation }: Node) => operation === "input" || operation === "weight";
+
 function undeclaredInput(graph: Graph, order: readonly Node[]): string | undefined {
+  const stranger = graph.inputs.find(({ node }) => node.operation !== "input");
+  if (stranger !== undefined) return `${describe(stranger)} is declared as an input and is none`;
   const declared = new Set(graph.inputs.map((value) => value.node));
   const missing = order.find((node) => node.operation === "input" && !declared.has(node));
   return missing && `input "${leafName(missing.outputs[0] as Value)}" is used and not declared`;
@@ -49,12 +88,23 @@ function badNode(node: Node): string | undefined {
   const dangling = node.inputs.find((value) => value.node.outputs[value.index] !== value);
   if (dangling !== undefined)
     return `${node.operation} reads output ${dangling.index} of ${dangling.node.operation}, which has none such`;
-  if ((leafOperations as readonly string[]).includes(node.operation)) return undefined;
-  const types = operationNamed(node.operation).infer(node.inputs, node.attributes);
-  const wrong = node.outputs.find((value, i) => {
-    const type = types[i];
-    return type === undefined || type.dtype !== value.dtype || !sameShape(type.shape, value.shape);
-  });
-  if (wrong === undefined) return undefined;
-  return `${describe(wrong)} should be ${types.map((type) => type.dtype + formatShape(type.shape)).join(", ")}`;
+  const types = typesOf(node);
+  if (typeof types === "string") return types;
+  const same = (type: ValueType, value: Value | undefined) =>
+    value !== undefined && type.dtype === value.dtype && sameShape(type.shape, value.shape);
+  if (types.length === node.outputs.length && types.every((type, i) => same(type, node.outputs[i]))) return undefined;
+  const given = node.outputs.map(describe).join(", ");
+  return `${given || node.operation} should be ${types.map((type) => type.dtype + formatShape(type.shape)).join(", ")}`;
+}
+
+/** The types that a node's outputs must have, or why it can have none. */
+function typesOf(node: Node): readonly ValueType[] | string {
+  if (node.operation === "constant") return [node.attributes.tensor as Tensor];
+  if ((leafOperations as readonly string[]).includes(node.operation)) return node.outputs.slice(0, 1);
+  const operation = operationNamed(node.operation);
+  try {
+    return operation.infer(node.inputs, node.attributes);
+  } catch (error) {
+    return `${node.operation}(${node.inputs.map(describe).join(", ")}): ${messageOf(error)}`;
+  }
 }

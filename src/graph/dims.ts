@@ -98,21 +98,26 @@ function parse(dim: Dim): Polynomial {
   const known = parsed.get(dim);
   if (known) return known;
   const result = new Map<string, number>();
-  for (const [, sign, term] of dim.replace(/\s/g, "").matchAll(/([+-]?)([^+-]+)/g)) {
+  const text = dim.replace(/\s/g, "");
+  if (!/^[+-]?[^+-]+([+-][^+-]+)*$/.test(text)) throw malformed(dim);
+  for (const [, sign, term] of text.matchAll(/([+-]?)([^+-]+)/g)) {
     let coefficient = sign === "-" ? -1 : 1;
     const symbols: string[] = [];
     for (const factor of (term as string).split("*")) {
       if (/^\d+$/.test(factor)) coefficient *= Number(factor);
       else if (symbolPattern.test(factor)) symbols.push(factor);
-      else
-        throw usageError(
-          `"${dim}" is not a dimension: expected a size, a name, or a sum of products such as "past + 2*seq"`,
-        );
+      else throw malformed(dim);
     }
     addTerm(result, symbols.sort().join("*"), coefficient);
   }
   parsed.set(dim, result);
   return result;
+}
+
+function malformed(dim: string) {
+  return usageError(
+    `"${dim}" is not a dimension: expected a size, a name, or a sum of products such as "past + 2*seq"`,
+  );
 }
 
 function addTerm(terms: Map<string, number>, monomial: string, coefficient: number): void {

@@ -3,7 +3,7 @@
  * downstream of the change and shares the rest. Everything here is plain data, so a graph crosses to a worker as it is.
  */
 import { failure, usageError } from "../errors.js";
-import { type Dim, formatShape, type Shape } from "./dims.js";
+import { type Dim, evaluateDim, formatShape, type Shape, symbolsOf } from "./dims.js";
 import type { Dtype, Tensor } from "./tensor.js";
 
 /** What is known of a value without running: its element type and shape. */
@@ -121,9 +121,20 @@ export function inputsOf(values: Iterable<Value>): Value[] {
     .map(onlyOutput);
 }
 
-/** The inputs among the dependencies of `values`, in the order of `declared`. */
+/**
+ * The inputs among the dependencies of `values`, in the order of `declared`; and, where a size in a shape can't be read
+ * off those, the first declared input that has it.
+ */
 export function usedInputs(values: Iterable<Value>, declared: readonly Value[]): Value[] {
-  const used = new Set(inputsOf(values));
+  const order = topologicalOrder(values);
+  const used = new Set(order.filter(({ operation }) => operation === "input").map(onlyOutput));
+  const known = new Set([...used].flatMap(({ shape }) => shape));
+  const needed = new Set(order.flatMap(({ outputs }) => outputs.flatMap(({ shape }) => shape.flatMap(symbolsOf))));
+  for (const symbol of needed) {
+    const source = known.has(symbol) ? undefined : declared.find(({ shape }) => shape.includes(symbol));
+    if (source !== undefined) used.add(source);
+    for (const dim of source?.shape ?? []) known.add(dim);
+  }
   return declared.filter((value) => used.has(value));
 }
 
@@ -154,12 +165,12 @@ export function bindDims(
   shapes: ReadonlyMap<string, readonly number[]>,
 ): Record<string, number> {
   const sizes: Record<string, number> = {};
-  for (const value of inputs) {
-    const shape = shapes.get(leafName(value));
-    if (shape === undefined) throw usageError(`input "${leafName(value)}" ${formatShape(value.shape)} was not given`);
-    const fits =
-      shape.length === value.shape.length && value.shape.every((dim, i) => bind(dim, shape[i] as number, sizes));
-    if (!fits) {
+  for (const fits of [bind, matches]) {
+    for (const value of inputs) {
+      const shape = shapes.get(leafName(value));
+      if (shape === undefined) throw usageError(`input "${leafName(value)}" ${formatShape(value.shape)} was not given`);
+      if (shape.length === value.shape.length && value.shape.every((dim, i) => fits(dim, shape[i] as number, sizes)))
+        continue;
       throw usageError(
         `input "${leafName(value)}" has shape ${formatShape(shape)}; expected ${formatShape(value.shape)}` +
           (Object.keys(sizes).length > 0 ? ` with ${formatSizes(sizes)}` : ""),
@@ -169,11 +180,20 @@ export function bindDims(
   return sizes;
 }
 
+const isComposite = (dim: Dim) => typeof dim === "string" && !/^\w+$/.test(dim);
+
+/** Whether a size fits a number or a name, which it binds. Composites such as "past + seq" wait until names are bound. */
 function bind(dim: Dim, size: number, sizes: Record<string, number>): boolean {
+  if (isComposite(dim)) return true;
   if (typeof dim === "number") return dim === size;
-  if (!/^\w+$/.test(dim)) return true; // a composite such as "past + seq": its parts are bound elsewhere
   sizes[dim] ??= size;
   return sizes[dim] === size;
+}
+
+/** Whether a size is what a composite comes to, where all its names are bound. */
+function matches(dim: Dim, size: number, sizes: Record<string, number>): boolean {
+  if (!isComposite(dim) || symbolsOf(dim).some((symbol) => sizes[symbol] === undefined)) return true;
+  return evaluateDim(dim, sizes) === size;
 }
 
 function formatSizes(sizes: Readonly<Record<string, number>>): string {

@@ -2,7 +2,7 @@
  * The slow reference: runs a graph node by node in float64, with no runtime. It says what a graph means; the runtime is
  * held against it.
  */
-import { failure } from "../errors.js";
+import { failure, usageError } from "../errors.js";
 import { bindDims, type Graph, leafName, type Node, topologicalOrder, type Value } from "./graph.js";
 import type { ReferenceTensor } from "./operations/operation.js";
 import { operationNamed } from "./operations/table.js";
@@ -10,6 +10,8 @@ import { type Tensor, tensorOf, toNumbers } from "./tensor.js";
 
 /**
  * The outputs of a graph, computed in float64 and rounded to each output's element type at the end.
+ *
+ * Half precision is refused: a tensor holds its bits.
  *
  * @param feeds a tensor for every input, by name
  * @param weights a tensor for every weight, by name
@@ -30,6 +32,7 @@ export function evaluate(
   return Object.fromEntries(
     [...graph.outputs].map(([name, value]) => {
       const { dtype, shape, data } = results.get(value) as ReferenceTensor;
+      if (dtype === "float16") throw usageError(`the output "${name}" is float16; cast it to float32 first`);
       return [name, tensorOf(dtype, shape, data)];
     }),
   );

@@ -74,13 +74,13 @@ export function inline(graph: Graph, replacements: ReadonlyMap<string, Value>): 
   return new Map([...graph.outputs].map(([name, old]) => [name, rebuilt(old)]));
 }
 
-/** Scalar float constants that `value` depends on and `origin` does not: the numbers written in a traced function. */
+/** Scalar constants that `value` depends on and `origin` does not: the numbers written in a traced function. */
 export function scalarsBetween(value: Value, origin: Value): Value[] {
   const before = new Set(topologicalOrder([origin]));
   return topologicalOrder([value])
     .filter((node) => node.operation === "constant" && !before.has(node))
     .map(onlyOutput)
-    .filter(({ dtype, shape }) => dtype === "float32" && shape.length === 0);
+    .filter(({ shape }) => shape.length === 0);
 }
 
 function applyEdit(edit: Edit, value: Value): Value {

@@ -21,6 +21,8 @@ export interface GenerateOptions extends SamplingOptions {
   readonly seed?: number;
   /** Texts that end the continuation; they are not part of it. The model's end-of-text tokens end it too. */
   readonly stop?: readonly string[];
+  /** Go on past the model's end-of-text tokens. Off unless given. */
+  readonly ignoreEnd?: boolean;
   /** Called with each piece of text as soon as it is certain. */
   readonly stream?: (piece: { readonly row: number; readonly id: number; readonly text: string }) => void;
   /** Keep the logits of every step. */
@@ -146,7 +148,7 @@ function extend(
 ): void {
   if (options.logits) own.logits.push(logits);
   const id = sample(logits.data, options, draws);
-  if (core.tokenizer.eos.includes(id)) {
+  if (!options.ignoreEnd && core.tokenizer.eos.includes(id)) {
     own.finish = "end";
     return;
   }

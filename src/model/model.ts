@@ -63,8 +63,8 @@ export interface Model {
   readonly config: DecoderConfig;
   readonly tokenizer: Tokenizer;
   readonly weights: Weights;
-  /** Every site that can be recorded, with its shape and other names. */
-  sites(): SiteDescription[];
+  /** Every site that can be recorded, or those that a name or glob stands for, with its shape and other names. */
+  sites(pattern?: string): SiteDescription[];
   /** The tokens that a prompt stands for: what every other method runs. */
   tokens(prompt: Prompt, options?: PromptOptions): Token[];
   /** The bytes that a recording will hold. */
@@ -122,7 +122,7 @@ export function makeModel(view: ViewState): Model {
     config: core.config,
     tokenizer: core.tokenizer,
     weights: weightsOf(view),
-    sites: () => describeSites(core.graph("prompt")),
+    sites: (pattern) => describeSites(core.graph("prompt"), pattern),
     tokens: (prompt, options = {}) => tokensOf(view, prompt, options),
     recordingBytes(prompts, sites, options = {}) {
       const rows = promptRows(idsOf(prompts, options).map((line) => line.length));

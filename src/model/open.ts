@@ -137,9 +137,16 @@ async function tokenizerOf(found: ModelFiles, { config }: Mapping): Promise<Toke
   };
   return tokenizerFromFiles({
     tokenizer: await readJson(path),
-    config: await optional("tokenizer_config.json"),
+    config: await withTemplate(found, await optional("tokenizer_config.json")),
     generation: await optional("generation_config.json"),
   });
+}
+
+/** Newer models keep their chat template in a file of its own. */
+async function withTemplate(found: ModelFiles, config: unknown): Promise<unknown> {
+  const path = found.files.get("chat_template.jinja");
+  if (path === undefined) return config;
+  return { ...(typeof config === "object" ? config : {}), chat_template: await readFile(path, "utf8") };
 }
 
 async function readJson(path: string): Promise<unknown> {

@@ -4,7 +4,7 @@
 import { create, toBinary } from "@bufbuild/protobuf";
 import { failure } from "../../errors.js";
 import { type Dim, type Shape, termsOf } from "../dims.js";
-import { type Graph, leafName, topologicalOrder, type Value, type ValueType } from "../graph.js";
+import { type Graph, leafName, type Node, topologicalOrder, type Value, type ValueType } from "../graph.js";
 import { onnxDtype } from "../operations/elementwise.js";
 import type { Emitter, OnnxAttribute } from "../operations/operation.js";
 import { operationNamed } from "../operations/table.js";
@@ -83,13 +83,17 @@ class Writer implements Emitter {
 
   constructor(graph: Graph) {
     this.#graph = graph;
+    const leaves = topologicalOrder(graph.outputs.values()).filter(({ attributes }) => attributes.name !== undefined);
+    const taken = new Set([
+      ...graph.outputs.keys(),
+      ...[...leaves, ...graph.inputs.map(({ node }) => node)].map(nameOf),
+    ]);
     for (const [name, value] of graph.outputs) {
       const leaf = value.node.inputs.length === 0;
       if (!leaf && !this.#names.has(value)) this.#names.set(value, name);
     }
     for (const [name, value] of graph.sites) {
-      if (!this.#names.has(value) && value.node.inputs.length > 0 && !graph.outputs.has(name))
-        this.#names.set(value, name);
+      if (!this.#names.has(value) && value.node.inputs.length > 0 && !taken.has(name)) this.#names.set(value, name);
     }
   }
 
@@ -183,6 +187,8 @@ class Writer implements Emitter {
     return `_${hint}_${this.#count}`;
   }
 }
+
+const nameOf = (leaf: Node) => leaf.attributes.name as string;
 
 function attributeProto(name: string, value: OnnxAttribute): AttributeProto {
   const type = AttributeProto_AttributeType;

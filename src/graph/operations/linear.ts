@@ -3,7 +3,7 @@ import { type Dim, formatShape } from "../dims.js";
 import type { Value, ValueType } from "../graph.js";
 import { elementCount, stridesOf } from "../tensor.js";
 import { broadcastShapes } from "./elementwise.js";
-import { gatherReference, normalizeAxis } from "./movement.js";
+import { axisOf, gatherReference } from "./movement.js";
 import { applyOne, emitAs, type Operation, type ReferenceTensor } from "./operation.js";
 
 const matmulOperation: Operation<Record<string, never>> = {
@@ -96,8 +96,8 @@ function normOperation(
     infer([x, ...parameters]) {
       const { dtype, shape } = x as ValueType;
       const width = shape[shape.length - 1] as Dim;
-      const wrong = parameters.find((p) => p.shape.length !== 1 || p.shape[0] !== width);
-      if (wrong !== undefined) throw new Error(`parameters must have shape [${width}]`);
+      const wrong = parameters.find((p) => p.dtype !== dtype || p.shape.length !== 1 || p.shape[0] !== width);
+      if (wrong !== undefined) throw new Error(`parameters must be ${dtype}[${width}]`);
       return [{ dtype, shape }];
     },
     emit: (node, { epsilon }, emitter) => emitAs(onnx, node, emitter, { axis: -1, epsilon: { float: epsilon } }),
@@ -138,7 +138,7 @@ export function matmul(a: Value, b: Value): Value {
 
 /** Slices of `x` along an axis (the first unless given) at int64 indices; the indices' shape replaces the axis. */
 export function gather(x: Value, indices: Value, axis = 0): Value {
-  return applyOne(gatherOperation, [x, indices], { axis: normalizeAxis(axis, x.shape.length) });
+  return applyOne(gatherOperation, [x, indices], { axis: axisOf("gather", x, axis) });
 }
 
 /** x / sqrt(mean(x^2) + epsilon) * scale over the last dimension (Zhang & Sennrich 2019). */

@@ -2,6 +2,7 @@
  * Operations that move values without changing them: reshape, transpose, concatenate, slice, pad, expand. Sizes may be
  * symbolic; they are computed inside the graph where they are.
  */
+import { usageError } from "../../errors.js";
 import {
   addDims,
   type Dim,
@@ -17,12 +18,17 @@ import { elementCount, stridesOf } from "../tensor.js";
 import { broadcastReference, broadcastShapes } from "./elementwise.js";
 import { applyOne, type Emitter, emitAs, type Operation, type ReferenceTensor } from "./operation.js";
 
-/** A non-negative axis from one that may count from the end. */
-export function normalizeAxis(axis: number, rank: number): number {
+/**
+ * A non-negative axis of `x` from one that may count from the end, where `x` is to have `extra` axes more. An error names
+ * the operation that takes the axis.
+ */
+export function axisOf(operation: string, x: Value, axis: number, extra = 0): number {
+  const rank = x.shape.length + extra;
   const result = axis < 0 ? axis + rank : axis;
-  if (!Number.isInteger(axis) || result < 0 || result >= rank)
-    throw new Error(`axis ${axis} is out of range for rank ${rank}`);
-  return result;
+  if (Number.isInteger(axis) && result >= 0 && result < rank) return result;
+  throw usageError(
+    `${operation}(${x.dtype}${formatShape(x.shape)}): axis ${axis} is out of range; axes go from ${-rank} to ${rank - 1}`,
+  );
 }
 
 const sizesOf = (shape: Shape, sizes: Readonly<Record<string, number>>) => shape.map((dim) => evaluateDim(dim, sizes));
@@ -36,8 +42,10 @@ const reshapeOperation: Operation<{ shape: Shape }> = {
     }
     return [{ dtype: from.dtype, shape }];
   },
-  emit: (node, { shape }, emitter) =>
-    emitAs("Reshape", node, emitter, undefined, [reshapeTarget((node.inputs[0] as Value).shape, shape, emitter)]),
+  emit(node, { shape }, emitter) {
+    if (shape.includes(0)) emitAs("Reshape", node, emitter, { allowzero: 1 }, [emitter.dims(shape)]);
+    else emitAs("Reshape", node, emitter, undefined, [reshapeTarget((node.inputs[0] as Value).shape, shape, emitter)]);
+  },
   reference: ([value], { shape }, sizes) => [{ ...(value as ReferenceTensor), shape: sizesOf(shape, sizes) }],
 };
 
@@ -206,18 +214,20 @@ export function transpose(x: Value, permutation: readonly number[]): Value {
 
 /** Values joined along an axis. */
 export function concat(values: readonly Value[], axis: number): Value {
-  return applyOne(concatOperation, values, { axis: normalizeAxis(axis, (values[0] as Value).shape.length) });
+  const [first] = values;
+  if (first === undefined) throw usageError("concat() needs at least one value");
+  return applyOne(concatOperation, values, { axis: axisOf("concat", first, axis) });
 }
 
 /** `x[start:end]` along an axis; `end` is the axis' size unless given. */
 export function slice(x: Value, axis: number, start: Dim, end?: Dim): Value {
-  const at = normalizeAxis(axis, x.shape.length);
+  const at = axisOf("slice", x, axis);
   return applyOne(sliceOperation, [x], { axis: at, start, end: end ?? (x.shape[at] as Dim) });
 }
 
 /** Zeros added before and after along an axis. */
 export function pad(x: Value, axis: number, before: Dim, after: Dim): Value {
-  return applyOne(padOperation, [x], { axis: normalizeAxis(axis, x.shape.length), before, after });
+  return applyOne(padOperation, [x], { axis: axisOf("pad", x, axis), before, after });
 }
 
 /** `x` repeated along its dimensions of size 1 (and new leading ones) to the shape that it broadcasts to. */
@@ -228,13 +238,14 @@ export function expand(x: Value, shape: Shape): Value {
 /** `x` with dimensions of size 1 inserted so that they stand at `axes` of the result. */
 export function unsqueeze(x: Value, ...axes: readonly number[]): Value {
   const shape = [...x.shape];
-  for (const axis of [...axes].sort((a, b) => a - b)) shape.splice(axis, 0, 1);
+  const places = axes.map((axis) => axisOf("unsqueeze", x, axis, axes.length));
+  for (const place of places.sort((a, b) => a - b)) shape.splice(place, 0, 1);
   return reshape(x, shape);
 }
 
 /** `x` without its dimension of size 1 at `axis`. */
 export function squeeze(x: Value, axis: number): Value {
-  const at = normalizeAxis(axis, x.shape.length);
+  const at = axisOf("squeeze", x, axis);
   return reshape(
     x,
     x.shape.filter((_, i) => i !== at),

@@ -2,7 +2,7 @@
 import type { Dim } from "../dims.js";
 import type { Value, ValueType } from "../graph.js";
 import { elementCount, stridesOf } from "../tensor.js";
-import { normalizeAxis } from "./movement.js";
+import { axisOf } from "./movement.js";
 import { apply, applyOne, emitAs, type Operation, type ReferenceTensor } from "./operation.js";
 
 interface Reduction {
@@ -38,11 +38,12 @@ function reduction(
     name,
     infer([value], { axes, keepDims }) {
       const { dtype, shape } = value as ValueType;
+      if (new Set(axes).size < axes.length) throw new Error(`axes ${axes.join(", ")} name one axis twice`);
       const reduced = shape.map((dim, i) => (axes.includes(i) ? 1 : dim));
       return [{ dtype, shape: keepDims ? reduced : reduced.filter((_, i) => !axes.includes(i)) }];
     },
     emit: (node, { axes, keepDims }, emitter) =>
-      emitAs(onnx, node, emitter, { keepdims: keepDims ? 1 : 0 }, [emitter.int64(axes)]),
+      emitAs(onnx, node, emitter, { keepdims: keepDims ? 1 : 0, noop_with_empty_axes: 1 }, [emitter.int64(axes)]),
     reference([value], { axes, keepDims }) {
       const kept = axes.reduce((current, axis) => reduceAxis(current, axis, f), value as ReferenceTensor);
       return [keepDims ? kept : { ...kept, shape: kept.shape.filter((_, i) => !axes.includes(i)) }];
@@ -97,6 +98,7 @@ const topKOperation: Operation<{ k: number; axis: number }> = {
   infer([value], { k, axis }) {
     const { dtype, shape } = value as ValueType;
     const size = shape[axis] as Dim;
+    if (!Number.isInteger(k) || k < 1) throw new Error(`k must be a whole number of at least 1, not ${k}`);
     if (typeof size === "number" && k > size)
       throw new Error(`k = ${k} is more than the ${size} values along axis ${axis}`);
     const kept = shape.map((dim, i) => (i === axis ? k : dim));
@@ -135,7 +137,7 @@ type ReductionOptions = { keepDims?: boolean };
 
 function reducer(operation: (typeof reductions)["sum"]) {
   return (x: Value, axes: number | readonly number[], { keepDims = false }: ReductionOptions = {}): Value => {
-    const list = (typeof axes === "number" ? [axes] : axes).map((axis) => normalizeAxis(axis, x.shape.length));
+    const list = (typeof axes === "number" ? [axes] : axes).map((axis) => axisOf(operation.name, x, axis));
     return applyOne(operation, [x], { axes: list, keepDims });
   };
 }
@@ -147,16 +149,16 @@ export const reduceMin = reducer(reductions.min);
 
 /** exp(x) / sum exp(x) along an axis, the last unless given. */
 export function softmax(x: Value, axis = -1): Value {
-  return applyOne(softmaxOperation, [x], { axis: normalizeAxis(axis, x.shape.length) });
+  return applyOne(softmaxOperation, [x], { axis: axisOf("softmax", x, axis) });
 }
 
 /** log softmax(x) along an axis, the last unless given. */
 export function logSoftmax(x: Value, axis = -1): Value {
-  return applyOne(logSoftmaxOperation, [x], { axis: normalizeAxis(axis, x.shape.length) });
+  return applyOne(logSoftmaxOperation, [x], { axis: axisOf("logSoftmax", x, axis) });
 }
 
 /** The k largest values along an axis (the last unless given), in falling order, and their int64 indices; ties by lower index. */
 export function topK(x: Value, k: number, axis = -1): { values: Value; indices: Value } {
-  const [values, indices] = apply(topKOperation, [x], { k, axis: normalizeAxis(axis, x.shape.length) });
+  const [values, indices] = apply(topKOperation, [x], { k, axis: axisOf("topK", x, axis) });
   return { values: values as Value, indices: indices as Value };
 }

@@ -16,11 +16,12 @@ export interface SiteDescription {
   readonly clampable: boolean;
 }
 
-/** Every canonical site of a graph, in the order of computation. */
-export function describeSites(graph: Graph): SiteDescription[] {
+/** The canonical sites of a graph, or those that a name or glob stands for, in the order of computation. */
+export function describeSites(graph: Graph, pattern = "**"): SiteDescription[] {
+  const chosen = new Set(resolveSites(graph, pattern).map(({ site }) => site));
   return [...graph.sites].flatMap(([name, value]) => {
     const kind = siteKind(name);
-    if (kind === undefined) return [];
+    if (kind === undefined || !chosen.has(name)) return [];
     const aliases = [...aliasesOf(name), ...sameValue(graph, name)];
     return [
       {

@@ -23,6 +23,8 @@ import {
 } from "../../../test/fixtures/sources/machine.ts";
 import { resolveModel } from "./index.js";
 
+vi.setConfig({ testTimeout: 20_000 });
+
 let folder: string;
 let cache: string;
 

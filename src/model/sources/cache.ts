@@ -2,7 +2,7 @@
  * The cache: one folder a place, which appears complete or not at all. `source.json` beside the files says what they
  * are and is written before the folder gets its name. A short name remembers the place that it came from.
  */
-import { randomBytes } from "node:crypto";
+import { createHash, randomBytes } from "node:crypto";
 import { existsSync } from "node:fs";
 import { mkdir, readdir, readFile, rename, rm, stat, writeFile } from "node:fs/promises";
 import { homedir } from "node:os";
@@ -161,7 +161,7 @@ export async function writeName(cache: string, name: string, place: Place): Prom
 export async function rememberedRecord(cache: string, path: string, signal: AbortSignal): Promise<FileRecord> {
   const { size, mtimeNs } = await stat(path, { bigint: true });
   const key = `${path}\0${size}\0${mtimeNs}`;
-  const file = join(cache, "hashes", `${modelHash(new Map([[path, { bytes: 0, sha256: "" }]])).slice(0, 32)}.json`);
+  const file = join(cache, "hashes", `${createHash("sha256").update(path).digest("hex").slice(0, 32)}.json`);
   const kept = await readJson(file);
   if (isRecord(kept) && kept.key === key && isHash(kept.sha256)) return { bytes: Number(size), sha256: kept.sha256 };
   const record = await recordOf(path, signal);

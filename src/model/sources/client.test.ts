@@ -18,6 +18,8 @@ import type { SourceOptions } from "./types.js";
 const SHORT = { start: 10_000, answer: 400, stall: 800 };
 const SLEEP = "setTimeout(() => {}, 60000);";
 
+vi.setConfig({ testTimeout: 20_000 });
+
 let folder: string;
 let bin: string;
 let cache: string;
@@ -126,7 +128,7 @@ describe("silent", () => {
     const onProgress: SourceOptions["onProgress"] = (event) => {
       if (event.kind === "download" && event.total === 500_000) seen.push(event.received);
     };
-    await resolve("pypi:tiny", { onProgress });
+    await resolve("pypi:tiny", { onProgress }, { ...SHORT, stall: 5000 });
     expect(seen.length).toBeGreaterThan(1);
     expect(seen).toEqual([...seen].sort((a, b) => a - b));
   });
@@ -167,13 +169,37 @@ describe("failing", () => {
   });
 });
 
-test.each(["SIGTERM", "nothing"])("an abort stops a client that listens to %s", async (listensTo) => {
-  const deaf = listensTo === "nothing" ? 'process.on("SIGTERM", () => {});' : "";
-  fakeCommand(bin, "npm", `${deaf} ${notePid()} console.error("npm http fetch GET 200 x"); ${SLEEP}`);
-  const controller = new AbortController();
-  const failed = resolve("npm:tiny", { signal: controller.signal }, { ...SHORT, stall: 30_000 });
-  await vi.waitFor(() => readFileSync(pids, "utf8"), 5000);
-  controller.abort(new Error("Ctrl-C"));
-  await expect(failed).rejects.toThrow("Ctrl-C");
-  await expectStopped();
+describe("stopped", () => {
+  test.each([
+    ["at once", ""],
+    ["only when it is killed", 'process.on("SIGTERM", () => {});'],
+  ])("an abort stops a client that ends %s, and what the client started", async (_, deaf) => {
+    const grandchild = `require("child_process").spawn(process.execPath, ["-e", ${JSON.stringify(`${deaf}${SLEEP}`)}], { stdio: "inherit" })`;
+    const note = `fs.writeFileSync(${JSON.stringify(pids)}, process.pid + " " + ${grandchild}.pid);`;
+    fakeCommand(bin, "npm", `${deaf} console.error("npm http fetch GET 200 x"); ${note} ${SLEEP}`);
+    const controller = new AbortController();
+    const failed = resolve("npm:tiny", { signal: controller.signal }, { ...SHORT, stall: 30_000 });
+    await vi.waitFor(() => expect(readFileSync(pids, "utf8")).toMatch(/\d \d/), 5000);
+    controller.abort(new Error("Ctrl-C"));
+    await expect(failed).rejects.toThrow("Ctrl-C");
+    await expectStopped();
+  });
+
+  test("Ctrl-C reaches the client, and those who listen to it are left to decide what else ends", async () => {
+    fakeCommand(bin, "npm", `${notePid()} console.error("npm http fetch GET 200 x"); ${SLEEP}`);
+    const listeners = process.listenerCount("SIGINT");
+    const heard = vi.fn();
+    process.on("SIGINT", heard);
+    try {
+      const failed = resolve("npm:tiny", {}, { ...SHORT, stall: 30_000 });
+      await vi.waitFor(() => expect(readFileSync(pids, "utf8")).toMatch(/\d/), 5000);
+      process.emit("SIGINT", "SIGINT");
+      await expect(failed).rejects.toThrow("npm failed");
+      await expectStopped();
+      expect(heard).toHaveBeenCalledOnce();
+    } finally {
+      process.off("SIGINT", heard);
+    }
+    expect(process.listenerCount("SIGINT")).toBe(listeners);
+  });
 });

@@ -14,6 +14,7 @@ import { join } from "node:path";
 import type { Readable } from "node:stream";
 import { failure } from "../../errors.js";
 import { silenceClock } from "./clock.js";
+import { printable } from "./place.js";
 import type { Place, Task } from "./types.js";
 
 /** How often the folder's growth is looked at (milliseconds). */
@@ -94,10 +95,17 @@ async function runChild(client: Client, signal: AbortSignal, onLine: (line: stri
     cwd: client.cwd,
     env: { ...process.env, ...client.environment },
     stdio: ["ignore", "pipe", "pipe"],
+    // A group of its own, so that it can be stopped with what it starts: version managers run the real pip as a child.
+    detached: process.platform !== "win32",
     windowsHide: true,
   });
-  const stop = () => stopChild(child);
+  let killing: NodeJS.Timeout | undefined;
+  const stop = () => {
+    killGroup(child, "SIGTERM");
+    killing = setTimeout(() => killGroup(child, "SIGKILL"), GRACE);
+  };
   signal.addEventListener("abort", stop);
+  const forget = stopWithUs(child);
   try {
     for (const output of [child.stdout, child.stderr]) splitLines(output, onLine);
     return await new Promise<number | undefined>((resolve, reject) => {
@@ -106,18 +114,52 @@ async function runChild(client: Client, signal: AbortSignal, onLine: (line: stri
       );
       child.once("close", (code) => resolve(code ?? -1));
       // A process that the client left behind may hold its output open for ever: don't wait for that.
-      child.once("exit", (code) => setTimeout(() => resolve(code ?? -1), GRACE).unref());
+      child.once("exit", (code) => setTimeout(() => resolve(code ?? -1), 1.5 * GRACE).unref());
     });
   } finally {
+    forget();
+    clearTimeout(killing);
     signal.removeEventListener("abort", stop);
     child.stdout.destroy();
     child.stderr.destroy();
   }
 }
 
-function stopChild(child: ChildProcess): void {
-  child.kill("SIGTERM");
-  setTimeout(() => child.exitCode === null && child.kill("SIGKILL"), GRACE).unref();
+function killGroup(child: ChildProcess, signal: NodeJS.Signals): void {
+  if (child.pid === undefined) return;
+  if (process.platform === "win32") {
+    spawn("taskkill", ["/pid", String(child.pid), "/t", "/f"], { stdio: "ignore", windowsHide: true }).on(
+      "error",
+      () => {},
+    );
+    return;
+  }
+  try {
+    process.kill(-child.pid, signal);
+  } catch {
+    // Nobody of the group is left.
+  }
+}
+
+/**
+ * A group of its own does not hear the terminal's Ctrl-C: pass it on. Where nobody else listens to the signal, it then
+ * ends this process as if we had not listened either. Returns how to stop listening.
+ */
+function stopWithUs(child: ChildProcess): () => void {
+  const signals = ["SIGINT", "SIGTERM", "SIGHUP"] as const;
+  const onSignal = (signal: NodeJS.Signals) => {
+    killGroup(child, "SIGTERM");
+    forget();
+    if (process.listenerCount(signal) === 0) process.kill(process.pid, signal);
+  };
+  const onExit = () => killGroup(child, "SIGTERM");
+  const forget = () => {
+    for (const signal of signals) process.off(signal, onSignal);
+    process.off("exit", onExit);
+  };
+  for (const signal of signals) process.on(signal, onSignal);
+  process.on("exit", onExit);
+  return forget;
 }
 
 function splitLines(output: Readable, onLine: (line: string) => void): void {
@@ -174,5 +216,5 @@ function complaint(place: Place, client: Client, lines: readonly string[], heard
   const said = lines.find((line) => client.complaint.test(line)) ?? lines.at(-1) ?? "nothing";
   const reason = (client.complaint.exec(said)?.[1] ?? said).trim().replace(/\/\/[^/@\s]*@/g, "//");
   const verb = heard === "answer" ? "failed" : "failed before any index answered";
-  return failure(`${place.text}: ${client.name} ${verb}: ${reason}`);
+  return failure(`${place.text}: ${client.name} ${verb}: ${printable(reason)}`);
 }

@@ -15,8 +15,11 @@ import { resolveWithin } from "./resolve.js";
 
 const REFERENCE = "hf:owner/name";
 const WEIGHTS = Buffer.from(Array.from({ length: 300_000 }, (_, index) => (index * 7919) % 251));
-/** Short waiting times, so that tests of silence are quick. */
-const SHORT = { start: 5000, answer: 300, stall: 300 };
+/** Waiting times that no busy machine exceeds, and short ones for the tests of silence. */
+const PATIENT = { start: 20_000, answer: 10_000, stall: 10_000 };
+const SHORT = { ...PATIENT, stall: 300 };
+
+vi.setConfig({ testTimeout: 20_000 });
 
 let cache: string;
 let state: HubState;
@@ -37,7 +40,8 @@ afterEach(async () => {
   removeTemporaryFolders();
 });
 
-const resolve = (options: SourceOptions = {}) => resolveWithin(REFERENCE, { cache, ...options }, SHORT);
+const resolve = (options: SourceOptions = {}, limits = PATIENT) =>
+  resolveWithin(REFERENCE, { cache, ...options }, limits);
 const rangesAsked = () => hub.requests.map((request) => request.headers.range).filter((range) => range !== undefined);
 const weightsIn = (files: ReadonlyMap<string, string>) => readFileSync(files.get("model.safetensors") as string);
 const isWeights = (path: string) => path.endsWith(".safetensors");
@@ -73,7 +77,7 @@ describe("interrupted transfers", () => {
   test("a silent transfer fails after the limit and can be resumed", async () => {
     state.intercept = (_, response, path) => isWeights(path) && sendBeginning(response, 50_000, "silence");
     const started = performance.now();
-    await expect(resolve()).rejects.toThrow("no byte for 0.3 s; call again to go on");
+    await expect(resolve({}, SHORT)).rejects.toThrow("no byte for 0.3 s; call again to go on");
     expect(performance.now() - started).toBeGreaterThan(SHORT.stall - 20);
     delete state.intercept;
     expect(weightsIn((await resolve()).files)).toEqual(WEIGHTS);
@@ -126,7 +130,7 @@ describe("interrupted transfers", () => {
   test("an abort stops at once, with the signal's reason", async () => {
     state.intercept = (_, response, path) => isWeights(path) && sendBeginning(response, 60_000, "silence");
     const started = performance.now();
-    const failed = resolveWithin(REFERENCE, { cache, signal: AbortSignal.timeout(150) }, { ...SHORT, stall: 20_000 });
+    const failed = resolve({ signal: AbortSignal.timeout(150) });
     await expect(failed).rejects.toMatchObject({ name: "TimeoutError" });
     // Far below the limit of a stall: it is the abort that ended it.
     expect(performance.now() - started).toBeLessThan(5000);
@@ -267,7 +271,7 @@ test("all files are of one commit, and an update fetches only when there is anot
 test("only the top folder is used, unless the reference names another", async () => {
   state.files = { ...state.files, "onnx/model.safetensors": "other", "onnx/config.json": '{"a":1}' };
   expect(weightsIn((await resolve()).files)).toEqual(WEIGHTS);
-  const other = await resolveWithin(`${REFERENCE}/onnx`, { cache }, SHORT);
+  const other = await resolveWithin(`${REFERENCE}/onnx`, { cache }, PATIENT);
   expect(weightsIn(other.files).toString()).toBe("other");
   expect(readFileSync(other.files.get("config.json") as string, "utf8")).toBe('{"a":1}');
 });

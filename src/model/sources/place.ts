@@ -40,7 +40,7 @@ export function unsafePath(path: string): string | undefined {
   if (path.startsWith("/")) return "an absolute path";
   if (path.includes("\\")) return "a backslash";
   if (path.includes(":")) return "a drive letter or a colon";
-  if ([...path].some((character) => character < " " || character === "\u007f")) return "a control character";
+  if (/\p{Cc}/u.test(path)) return "a control character";
   if (path.split("/").some((segment) => segment === "" || segment === "." || segment === "..")) {
     return "an empty, '.' or '..' segment";
   }
@@ -51,4 +51,9 @@ export function unsafePath(path: string): string | undefined {
 export function checkPath(path: string, where: string): void {
   const reason = unsafePath(path);
   if (reason !== undefined) throw failure(`${where}: refused ${JSON.stringify(path.slice(0, 200))}: ${reason}`);
+}
+
+/** A message that quotes what came from outside, without what a terminal would obey. */
+export function printable(message: string): string {
+  return message.replace(/\p{Cc}/gu, "?");
 }

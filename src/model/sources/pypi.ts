@@ -92,7 +92,7 @@ function uvInstall(requirement: string, folder: string): Client {
     cwd: process.cwd(),
     environment: { UV_CACHE_DIR: join(folder, ".uv"), UV_HTTP_RETRIES: "0" },
     answered: /Selecting: |No compatible version|^Resolved /,
-    complaint: /^\s*(?:error|cause): (.*)|Because (.*)/,
+    complaint: /(Because .*)/,
   };
 }
 

@@ -34,6 +34,8 @@ interface World {
   uses(): number;
 }
 
+vi.setConfig({ testTimeout: 20_000 });
+
 let cache: string;
 let servers: Server[] = [];
 

@@ -3,6 +3,7 @@ import { createReadStream } from "node:fs";
 import { Parser, type ReadEntry } from "tar";
 import { failure, messageOf, PatchclampError } from "../../errors.js";
 import { type Archive, type ArchiveEntry, entryChecker } from "./archive.js";
+import { printable } from "./place.js";
 import { MAXIMUM_ARCHIVE_BYTES } from "./select.js";
 import { isSystemError, type Stored, storeStream } from "./store.js";
 
@@ -17,7 +18,7 @@ export async function withTarball<T>(path: string, where: string, use: (archive:
     return await use({ files, extract: (wanted) => extract(path, where, wanted) });
   } catch (error) {
     if (error instanceof PatchclampError || isSystemError(error)) throw error;
-    throw failure(`${where}: damaged or not a gzipped tar file: ${messageOf(error)}`, error);
+    throw failure(`${where}: damaged or not a gzipped tar file: ${printable(messageOf(error))}`, error);
   }
 }
 

@@ -1,0 +1,50 @@
+/** What every command works with: the streams, the signal that ends it, and one way to open a model. */
+import type { Readable } from "node:stream";
+import type { Model } from "../model/index.js";
+import type { OpenOptions } from "./options.js";
+import type { Progress } from "./progress.js";
+import { jsonLine, type OutputStream, writeText } from "./terminal.js";
+
+export interface Context {
+  readonly stdin: Readable & { isTTY?: boolean };
+  readonly stdout: OutputStream;
+  readonly progress: Progress;
+  /** Aborted by Ctrl-C, and where nobody reads the output any more. */
+  readonly signal: AbortSignal;
+}
+
+/** Opens the model of a call, lets it be used, and closes it. */
+export async function withModel<T>(
+  { progress, signal }: Context,
+  options: OpenOptions,
+  use: (model: Model) => Promise<T>,
+): Promise<T> {
+  const { open } = await import("../model/index.js");
+  const { threads, weights, offline = false, update = false } = options;
+  const model = await open(options.model, {
+    offline,
+    update,
+    signal,
+    onProgress: progress.report,
+    ...(threads === undefined ? {} : { threads }),
+    ...(weights === undefined ? {} : { weights }),
+  });
+  progress.end();
+  try {
+    return await use(model);
+  } finally {
+    await model.close();
+  }
+}
+
+/** Prints a result as the one line of JSON, unless the call was interrupted. */
+export function printJson({ stdout, signal }: Context, value: unknown): Promise<void> {
+  signal.throwIfAborted();
+  return writeText(stdout, jsonLine(value));
+}
+
+/** Prints text for people, unless the call was interrupted. */
+export function printText({ stdout, signal }: Context, text: string): Promise<void> {
+  signal.throwIfAborted();
+  return writeText(stdout, text);
+}

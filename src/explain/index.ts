@@ -1,0 +1,23 @@
+/**
+ * The explain room: which part of a network caused its answer. Methods are plain functions of an opened model; what they
+ * reduce is reduced in the compiled graph, and what they repeat runs in batches through one compiled graph.
+ */
+export { type AblatedSite, type Ablation, type AblationKind, type AblationOptions, ablate } from "./ablation.js";
+export { type AttentionOptions, type AttentionPatterns, attentionPatterns } from "./attention.js";
+export {
+  type Attribution,
+  type AttributionOptions,
+  type AttributionTerm,
+  directLogitAttribution,
+} from "./attribution.js";
+export { type ClampEffect, clampEffect, type Mover } from "./effect.js";
+export { type Lens, type LensOptions, type LensPosition, logitLens } from "./lens.js";
+export {
+  activationPatching,
+  logitDifference,
+  type Metric,
+  type PatchingMap,
+  type PatchingOptions,
+} from "./patching.js";
+export type { SweepOptions } from "./sweep.js";
+export { type TokenProbability, topTokens } from "./tokens.js";
