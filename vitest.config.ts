@@ -4,7 +4,7 @@ export default defineConfig({
   test: {
     include: ["src/**/*.test.ts", "test/**/*.test.ts"],
     globalSetup: ["test/globalSetup.ts"],
-    reporters: ["default", "./test/support/skipReporter.ts"],
+    reporters: ["default", "./test/support/summaryReporter.ts"],
     testTimeout: 120_000,
     hookTimeout: 300_000,
     pool: "forks",

@@ -27,15 +27,15 @@ interface Files {
 type Build = (spec: ClampSpec, files: Files, model: Model) => Promise<Clamp>;
 
 const builders: Readonly<Record<ClampKind, Build>> = {
-  set: async (spec, files) => set(spec.site, await valueOf(spec, files)),
-  add: async (spec, files) => add(spec.site, await valueOf(spec, files)),
-  scale: async (spec, files) => scale(spec.site, await valueOf(spec, files)),
+  set: async (spec, files) => set(spec.site, await operandOf(spec, files)),
+  add: async (spec, files) => add(spec.site, await operandOf(spec, files)),
+  scale: async (spec, files) => scale(spec.site, await operandOf(spec, files)),
   zero: async ({ site }) => zero(site),
   mean: async ({ site, file }, files) => mean(site, await files.recording(file as string)),
   patch: async ({ site, file, tensor }, files, model) =>
     patch(site, await patchSource(await files.recording(file as string), tensor, model, file as string)),
   project: async (spec, files) =>
-    project(spec.site, await valueOf(spec, files), spec.keep === undefined ? {} : { keep: spec.keep }),
+    project(spec.site, await operandOf(spec, files), spec.keep === undefined ? {} : { keep: spec.keep }),
   quantize: async ({ site, bits }) => quantize(site, bits as number),
 };
 
@@ -68,12 +68,10 @@ function tensorNamed(tensors: Readonly<Record<string, Tensor>>, name: string, pa
   const found = tensors[name];
   if (found !== undefined) return found;
   const nearest = nearestNames(name, Object.keys(tensors)).join(", ");
-  throw usageError(
-    `${path} has no tensor "${name}"; ${nearest === "" ? "it is empty" : `the nearest are ${nearest}`}`,
-  );
+  throw usageError(`${path} has no tensor "${name}"; ${nearest === "" ? "it is empty" : `the nearest are ${nearest}`}`);
 }
 
-async function valueOf({ value, file, tensor, factor = 1 }: ClampSpec, files: Files): Promise<ClampValue> {
+async function operandOf({ value, file, tensor, factor = 1 }: ClampSpec, files: Files): Promise<ClampValue> {
   if (value !== undefined) return value;
   const found = await files.tensor(file as string, tensor as string);
   if (factor === 1) return found;

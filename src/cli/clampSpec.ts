@@ -128,7 +128,8 @@ const fileLimit = 16 << 20;
  */
 export function clampsFromFile(path: string): ClampSpec[] {
   const entries = readJson(path);
-  if (!Array.isArray(entries)) throw usageError(`${path} must hold a list of clamps, [{"kind": ..., "site": ...}, ...]`);
+  if (!Array.isArray(entries))
+    throw usageError(`${path} must hold a list of clamps, [{"kind": ..., "site": ...}, ...]`);
   return entries.map((entry: unknown, i) => {
     const where = `clamp ${i} of ${path}`;
     const spec = checkSpec(entry, where);
@@ -154,17 +155,17 @@ function readJson(path: string): unknown {
   }
 }
 
-const isFinite = (value: unknown) => typeof value === "number" && Number.isFinite(value);
+const isNumber = (value: unknown) => typeof value === "number" && Number.isFinite(value);
 const isText = (value: unknown) => typeof value === "string" && value !== "";
 
 const fieldTypes: Readonly<Record<Field, { readonly is: (value: unknown) => boolean; readonly what: string }>> = {
   value: {
-    is: (value) => isFinite(value) || (Array.isArray(value) && value.length > 0 && value.every(isFinite)),
+    is: (value) => isNumber(value) || (Array.isArray(value) && value.length > 0 && value.every(isNumber)),
     what: "a number or a list of numbers",
   },
   file: { is: isText, what: "a path" },
   tensor: { is: isText, what: "a tensor's name" },
-  factor: { is: isFinite, what: "a number" },
+  factor: { is: isNumber, what: "a number" },
   bits: { is: Number.isSafeInteger, what: "a whole number" },
   keep: { is: (value) => value === "rest" || value === "span", what: '"rest" or "span"' },
 };

@@ -20,10 +20,10 @@ export async function withModel<T>(
   use: (model: Model) => Promise<T>,
 ): Promise<T> {
   const { open } = await import("../model/index.js");
-  const { threads, weights, offline = false, update = false } = options;
+  const { threads, weights, offline, update } = options;
   const model = await open(options.model, {
-    offline,
-    update,
+    offline: offline === true,
+    update: update === true,
     signal,
     onProgress: progress.report,
     ...(threads === undefined ? {} : { threads }),

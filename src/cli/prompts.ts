@@ -35,7 +35,9 @@ export async function readPrompts(
   stdin: Readable & { isTTY?: boolean },
   signal: AbortSignal,
 ): Promise<PromptList> {
-  const given = [argument !== undefined && "PROMPT", ids && "--ids", prompts !== undefined && "--prompts"].filter(Boolean);
+  const given = [argument !== undefined && "PROMPT", ids && "--ids", prompts !== undefined && "--prompts"].filter(
+    Boolean,
+  );
   if (given.length > 1) throw usageError(`give the prompt once, not as ${given.join(" and ")}`);
   if (ids) return { inputs: [{ ids }], many: false };
   if (prompts !== undefined) return { inputs: await promptsOf(prompts, stdin, signal), many: true };
@@ -132,10 +134,7 @@ export function promptTokens(model: Model, input: PromptInput, { bos, chat, syst
     return model.tokens(input.ids);
   }
   if (!chat && system === undefined) return model.tokens(input.text, bos === undefined ? {} : { bos });
-  const written = model.tokenizer.chat(
-    [{ role: "user", content: input.text }],
-    system === undefined ? {} : { system },
-  );
+  const written = model.tokenizer.chat([{ role: "user", content: input.text }], system === undefined ? {} : { system });
   // The template writes the beginning-of-text token where the model wants one.
   return model.tokens(written, { bos: bos ?? false });
 }

@@ -39,9 +39,7 @@ const lensResult = object({
   layers: list(
     object({
       site: text(),
-      positions: list(
-        object({ top, kl }, { target: object({ rank: integer("from 1"), probability }) }),
-      ),
+      positions: list(object({ top, kl }, { target: object({ rank: integer("from 1"), probability }) })),
     }),
   ),
 });

@@ -22,7 +22,7 @@ import { divergence, likeliest, logProbabilities, probabilityOf } from "./distri
 import { predictNext } from "./prediction.js";
 import { clampedSites, sizesOf } from "./sites.js";
 import { type SweepOptions, type SweepRun, sweep } from "./sweep.js";
-import { checkCount, readTokens, type TokenProbability } from "./tokens.js";
+import { checkCount, readTokens, type TokenProbability, type TopTensors } from "./tokens.js";
 
 export type AblationKind = "zero" | "mean" | "resample";
 
@@ -96,10 +96,9 @@ export async function ablate(model: Model, prompt: Prompt, options: AblationOpti
     options,
   );
   const sites = targets.map(({ label }, i): AblatedSite => {
-    const result = results[i] as Record<"kl" | "after" | "ids" | "probabilities", Tensor>;
+    const result = results[i] as TopTensors & Record<"kl" | "after", Tensor>;
     const number = (name: "kl" | "after") => Number(result[name].data[0]);
-    const best = readTokens(model.tokenizer, result.ids, result.probabilities);
-    return { site: label, kl: number("kl"), before, after: number("after"), top: best };
+    return { site: label, kl: number("kl"), before, after: number("after"), top: readTokens(model.tokenizer, result) };
   });
   return { tokens, how, sites };
 }

@@ -17,6 +17,7 @@ import {
   multiplyDims,
   reduceMean,
   reshape,
+  slice,
   sqrt,
   sub,
   type Value,
@@ -100,7 +101,7 @@ function attribute(
   const column = (id: Value) => cast(gather(weight("unembed.weight"), id, 1), "float64");
   const target = column(inputs.target as Value);
   const unembedding = inputs.versus === undefined ? target : sub(target, column(inputs.versus)); // [width, 1]
-  const here = (name: string) => gather(site(name), inputs.position as Value, 1);
+  const here = (name: string) => gather(slice(site(name), 0, 0, 1), inputs.position as Value, 1); // [1, 1, ...]
   const direction = throughNorm(here(`layers.${config.layers - 1}.residPost`), unembedding, weight, config);
   const values: Value[] = [];
   const term = (part: Part, value: Value) => {

@@ -14,10 +14,10 @@ export function divergence(logP: Value, logQ: Value): Value {
   return max(cast(reduceSum(mul(exp(logP), sub(logP, logQ)), -1), "float32"), 0);
 }
 
-/** The likeliest entries of log-probabilities [..., vocabulary]: probabilities and ids [..., count], likeliest first. */
-export function likeliest(logP: Value, count: number): { probabilities: Value; ids: Value } {
+/** The likeliest entries of log-probabilities [..., vocabulary]: `probabilities` and ids (`best`), both [..., count], likeliest first. */
+export function likeliest(logP: Value, count: number): { best: Value; probabilities: Value } {
   const { values, indices } = topK(logP, count);
-  return { probabilities: cast(exp(values), "float32"), ids: indices };
+  return { best: indices, probabilities: cast(exp(values), "float32") };
 }
 
 /** The probability [...] of one token, whose id is an int64 value [1], from log-probabilities [..., vocabulary]. */

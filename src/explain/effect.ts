@@ -1,8 +1,8 @@
 /** What a clamp does to the prediction: the two distributions at the last position, and the tokens that moved most. */
 import { usageError } from "../errors.js";
-import { abs, cast, exp, gather, reshape, sub, topK, type Value } from "../graph/index.js";
+import { abs, cast, exp, gather, sub, topK, type Value } from "../graph/index.js";
 import type { Model, Prompt, Token } from "../model/index.js";
-import type { Tensor } from "../runtime/index.js";
+import { type Tensor, toNumbers } from "../runtime/index.js";
 import { divergence, likeliest, logProbabilities } from "./distribution.js";
 import { predictNext } from "./prediction.js";
 import { checkCount, readTokens, shownToken, type TokenProbability } from "./tokens.js";
@@ -53,26 +53,26 @@ export async function clampEffect(
     },
   );
   const at = (name: string) => outputs[name] as Tensor;
+  const [was, is] = [toNumbers(at("moversBefore")), toNumbers(at("moversAfter"))];
   return {
     before: before.top,
-    after: readTokens(tokenizer, at("ids"), at("probabilities")),
+    after: readTokens(tokenizer, { best: at("best"), probabilities: at("probabilities") }),
     kl: Number(at("kl").data[0]),
-    movers: Array.from(at("movers").data, (id, i) => ({
-      ...shownToken(tokenizer, Number(id)),
-      before: Number(at("moversBefore").data[i]),
-      after: Number(at("moversAfter").data[i]),
+    movers: Array.from(toNumbers(at("movers")), (id, i) => ({
+      ...shownToken(tokenizer, id),
+      before: was[i] as number,
+      after: is[i] as number,
     })),
     tokens,
   };
 }
 
-/** The graph: from log-probabilities and logits [1, vocabulary] to what is reported. */
+/** The graph: from log-probabilities [1, vocabulary] and logits of one row to what is reported. */
 function compare(before: Value, logits: Value, top: number): Record<string, Value> {
-  const after = logProbabilities(reshape(logits, before.shape)); // one row
+  const after = logProbabilities(logits);
   const [was, is] = [exp(before), exp(after)];
   const movers = topK(abs(sub(is, was)), top).indices;
-  const ofMovers = (probabilities: Value) =>
-    cast(gather(reshape(probabilities, [before.shape[1] as number]), reshape(movers, [top])), "float32");
+  const ofMovers = (probabilities: Value) => cast(gather(probabilities, movers, -1), "float32");
   return {
     ...likeliest(after, top),
     kl: divergence(before, after),

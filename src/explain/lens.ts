@@ -108,7 +108,7 @@ interface HeadRun {
   readonly final: number;
 }
 
-/** The reduced logits of streams [positions, streams, width]: `ids` and `probabilities` [..., top], `kl`, `rank`, `probability`. */
+/** The reduced logits of streams [positions, streams, width]: `best` and `probabilities` [..., top], `kl`, `rank`, `probability`. */
 function runHead(model: Model, streams: Tensor, { top, target, final }: HeadRun): Promise<Record<string, Tensor>> {
   const inputs = { streams, ...(target === undefined ? {} : { target: tensorOf("int64", [1], [target]) }) };
   const anyPrompt = [[0]]; // the graph reads the streams and no tokens
@@ -117,10 +117,9 @@ function runHead(model: Model, streams: Tensor, { top, target, final }: HeadRun)
     (context, values) => {
       const logits = unembed(context, model.config, values.streams as Value);
       const logP = logProbabilities(logits);
-      const best = likeliest(logP, top);
       const kl = divergence(slice(logP, 1, final, final + 1), logP);
       const followed = values.target === undefined ? {} : follow(logits, logP, values.target);
-      return { ids: best.ids, probabilities: best.probabilities, kl, ...followed };
+      return { ...likeliest(logP, top), kl, ...followed };
     },
     { inputs },
   );
@@ -141,7 +140,7 @@ function readPosition(
   const at = (name: string) => row(row(outputs[name] as Tensor, position), layer);
   const number = (name: string) => Number(at(name).data[0]);
   return {
-    top: readTokens(tokenizer, at("ids"), at("probabilities")),
+    top: readTokens(tokenizer, { best: at("best"), probabilities: at("probabilities") }),
     ...(outputs.rank === undefined ? {} : { target: { rank: number("rank"), probability: number("probability") } }),
     kl: number("kl"),
   };

@@ -17,6 +17,6 @@ export async function predictNext(model: Model, ids: readonly number[], top: num
     const logP = logProbabilities(last("logits"));
     return { logP, ...likeliest(logP, top) };
   });
-  const { logP, ids: best, probabilities } = outputs as Record<"logP" | "ids" | "probabilities", Tensor>;
-  return { top: readTokens(model.tokenizer, best, probabilities), logP };
+  const found = outputs as Record<"logP" | "best" | "probabilities", Tensor>;
+  return { top: readTokens(model.tokenizer, found), logP: found.logP };
 }

@@ -1,7 +1,7 @@
 /** Tokens with their probabilities, as every method reports them, and the checks of what callers name: tokens and counts. */
 import { usageError } from "../errors.js";
 import type { Tokenizer } from "../model/index.js";
-import type { Tensor } from "../runtime/index.js";
+import { type Tensor, toNumbers } from "../runtime/index.js";
 
 /** An entry of the vocabulary with its probability under the full softmax. */
 export interface TokenProbability {
@@ -29,12 +29,16 @@ export function topTokens(tokenizer: Tokenizer, probabilities: Float32Array, cou
     .map((id) => ({ ...shownToken(tokenizer, id), probability: probabilities[id] as number }));
 }
 
-/** Tokens of the ids [count] and probabilities [count] that a graph returned. */
-export function readTokens(tokenizer: Tokenizer, ids: Tensor, probabilities: Tensor): TokenProbability[] {
-  return Array.from(ids.data, (id, i) => ({
-    ...shownToken(tokenizer, Number(id)),
-    probability: Number(probabilities.data[i]),
-  }));
+/** What a graph returns of the likeliest tokens: ids and probabilities, in falling order. */
+export interface TopTensors {
+  readonly best: Tensor;
+  readonly probabilities: Tensor;
+}
+
+/** The tokens whose ids (`best`) and probabilities a graph returned, in their order. */
+export function readTokens(tokenizer: Tokenizer, { best, probabilities }: TopTensors): TokenProbability[] {
+  const values = toNumbers(probabilities);
+  return Array.from(toNumbers(best), (id, i) => ({ ...shownToken(tokenizer, id), probability: values[i] as number }));
 }
 
 /** Throws unless that many tokens can be shown. */

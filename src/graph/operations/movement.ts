@@ -43,17 +43,21 @@ const reshapeOperation: Operation<{ shape: Shape }> = {
     return [{ dtype: from.dtype, shape }];
   },
   emit(node, { shape }, emitter) {
-    if (shape.includes(0)) emitAs("Reshape", node, emitter, { allowzero: 1 }, [emitter.dims(shape)]);
-    else emitAs("Reshape", node, emitter, undefined, [reshapeTarget((node.inputs[0] as Value).shape, shape, emitter)]);
+    const target = impliedTarget((node.inputs[0] as Value).shape, shape);
+    if (target !== undefined) emitAs("Reshape", node, emitter, undefined, [emitter.int64(target)]);
+    else emitAs("Reshape", node, emitter, { allowzero: 1 }, [emitter.dims(shape)]);
   },
   reference: ([value], { shape }, sizes) => [{ ...(value as ReferenceTensor), shape: sizesOf(shape, sizes) }],
 };
 
-/** ONNX's target shape: 0 keeps the input's dimension at that place, one -1 is inferred; else dimensions are computed. */
-function reshapeTarget(from: Shape, to: Shape, emitter: Emitter): string {
+/**
+ * The target shape in ONNX's short form, which needs no sizes computed: 0 keeps the input's dimension at that place, one
+ * -1 is inferred (which the runtime can't do where a kept dimension turns out to be 0). Undefined where there is none.
+ */
+function impliedTarget(from: Shape, to: Shape): number[] | undefined {
   const unknown = to.filter((dim, i) => typeof dim === "string" && dim !== from[i]).length;
-  if (unknown > 1) return emitter.dims(to);
-  return emitter.int64(to.map((dim, i) => (typeof dim === "number" ? dim : dim === from[i] ? 0 : -1)));
+  if (unknown > 1 || to.includes(0)) return undefined;
+  return to.map((dim, i) => (typeof dim === "number" ? dim : dim === from[i] ? 0 : -1));
 }
 
 const transposeOperation: Operation<{ permutation: readonly number[] }> = {

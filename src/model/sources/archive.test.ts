@@ -1,6 +1,7 @@
 /** Hostile and damaged archives: one clear error each, and a cache that is byte for byte what it was. */
 import { mkdirSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
+import { Readable } from "node:stream";
 import { gzipSync } from "node:zlib";
 import { afterEach, beforeEach, describe, expect, test, vi } from "vitest";
 import {
@@ -22,6 +23,7 @@ import {
   treeOf,
 } from "../../../test/fixtures/sources/machine.ts";
 import { resolveModel } from "./index.js";
+import { storeStream } from "./store.js";
 
 vi.setConfig({ testTimeout: 20_000 });
 
@@ -193,4 +195,9 @@ test("a full disk while unpacking is one clear error, and nothing partial stays"
   } finally {
     restore();
   }
+});
+
+test.each([1, 3])("a stream of two bytes is not stored as one of %i", async (bytes) => {
+  const stream = Readable.from([Buffer.from("a"), Buffer.from("b")]);
+  await expect(storeStream(stream, join(folder, "stored"), bytes, "it")).rejects.toThrow(/^it: (more than|ends after)/);
 });

@@ -62,6 +62,11 @@ describe("missing", () => {
     expect((await resolve("pypi:tiny")).files.size).toBe(1);
   });
 
+  test("a version manager's stand-in for a client that is not installed counts as none", async () => {
+    fakeCommand(bin, "npm", 'console.error("no npm in this version"); process.exit(127);');
+    await expect(resolve("npm:tiny")).rejects.toThrow("needs npm, which is not installed");
+  });
+
   test("uv takes pip's place, and what it unpacks is held to the same rules", async () => {
     const install = (hash: string) => `
       const to = args.find((arg) => arg.startsWith("--target=")).split("=")[1];

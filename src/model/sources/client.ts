@@ -21,6 +21,8 @@ import type { Place, Task } from "./types.js";
 const LOOK_EVERY = 200;
 /** How long a client that was asked to end may take (milliseconds). */
 const GRACE = 2000;
+/** The exit code by which shells, and stand-ins of version managers, say that there is no such command. */
+const NOT_INSTALLED = 127;
 /** What is kept of a client's output: this many last lines, each cut to this many characters. */
 const KEPT_LINES = 200;
 const KEPT_CHARACTERS = 1000;
@@ -80,7 +82,7 @@ export async function runClient(client: Client, place: Place, task: Task): Promi
   try {
     const code = await runChild(client, signal, onLine);
     signal.throwIfAborted();
-    if (code === undefined || (code !== 0 && lines.some((line) => client.missing?.test(line)))) return false;
+    if (code === NOT_INSTALLED || (code !== 0 && lines.some((line) => client.missing?.test(line)))) return false;
     if (code !== 0) throw complaint(place, client, lines, heard);
     return true;
   } finally {
@@ -89,8 +91,8 @@ export async function runClient(client: Client, place: Place, task: Task): Promi
   }
 }
 
-/** Runs the child; returns its exit code, undefined where there is no such command. */
-async function runChild(client: Client, signal: AbortSignal, onLine: (line: string) => void) {
+/** Runs the child; returns its exit code. */
+async function runChild(client: Client, signal: AbortSignal, onLine: (line: string) => void): Promise<number> {
   const child = spawn(client.command, client.arguments, {
     cwd: client.cwd,
     env: { ...process.env, ...client.environment },
@@ -108,10 +110,11 @@ async function runChild(client: Client, signal: AbortSignal, onLine: (line: stri
   const forget = stopWithUs(child);
   try {
     for (const output of [child.stdout, child.stderr]) splitLines(output, onLine);
-    return await new Promise<number | undefined>((resolve, reject) => {
-      child.once("error", (error: NodeJS.ErrnoException) =>
-        error.code === "ENOENT" ? resolve(undefined) : reject(error),
-      );
+    return await new Promise<number>((resolve, reject) => {
+      child.once("error", (error: NodeJS.ErrnoException) => {
+        if (error.code === "ENOENT" || error.code === "EACCES") resolve(NOT_INSTALLED);
+        else reject(error);
+      });
       child.once("close", (code) => resolve(code ?? -1));
       // A process that the client left behind may hold its output open for ever: don't wait for that.
       child.once("exit", (code) => setTimeout(() => resolve(code ?? -1), 1.5 * GRACE).unref());

@@ -44,6 +44,8 @@ export function resolveModel(reference: string, options: SourceOptions = {}): Pr
 export async function resolveWithin(reference: string, options: SourceOptions, limits: Limits): Promise<ModelFiles> {
   const signal = options.signal ?? new AbortController().signal;
   signal.throwIfAborted();
+  if (options.offline && options.update)
+    throw usageError("offline and update exclude each other: an update needs the network");
   const call: Call = { name: reference, cache: cacheFolder(options), options, limits, signal };
   const place = parsePlace(reference);
   if (place !== undefined) return resolvePlace(place, call);
@@ -129,8 +131,9 @@ async function download(place: Place, call: Call, known: string | undefined, rep
     if (delivery !== undefined) await publish(cache, place, call.name, delivery, folder, replace);
     await removeTemporary(cache, folder);
   } catch (error) {
-    if (isDiskFull(error)) await removeTemporary(cache, folder);
-    else await releaseTemporary(cache, slugOf(place), folder);
+    const tidy = isDiskFull(error) ? removeTemporary(cache, folder) : releaseTemporary(cache, slugOf(place), folder);
+    // What went wrong first is what to tell; a later sweep takes what could not be removed now.
+    await tidy.catch(() => {});
     signal.throwIfAborted();
     throw isDiskFull(error) ? diskFull(place, cache, error) : explained(cache, error);
   }

@@ -129,6 +129,13 @@ describe.each(SOURCES.map(({ scheme }) => scheme))("%s", (scheme) => {
     expect(existsSync(cache)).toBe(false);
   });
 
+  test("an update offline is a contradiction", async () => {
+    const { reference } = await world();
+    await expect(resolveModel(reference, { cache, offline: true, update: true })).rejects.toMatchObject({
+      kind: "usage",
+    });
+  });
+
   test("a copy stays until an update is asked for, and is then replaced as a whole", async () => {
     const { reference, put } = await world();
     const old = await resolveModel(reference, { cache });

@@ -1,0 +1,63 @@
+#!/usr/bin/env node
+/**
+ * The process around a command: exit codes, the one line of an error, Ctrl-C, and readers that went away.
+ * 0: done. 1: the work failed. 2: the call was wrong. 130: Ctrl-C.
+ */
+import { CommanderError } from "commander";
+import { messageOf, PatchclampError } from "../errors.js";
+import type { Context } from "./context.js";
+import { isHelp, runProgram } from "./program.js";
+import { createProgress } from "./progress.js";
+import { withoutControls, writeText } from "./terminal.js";
+
+/** How long a command may take to clean up after Ctrl-C (milliseconds); child processes get two seconds of it. */
+const grace = 4000;
+
+const words = process.argv.slice(2);
+const stop = new AbortController();
+let stoppedWith = 0;
+
+function interrupt(code: number): void {
+  if (stop.signal.aborted) process.exit(stoppedWith);
+  stoppedWith = code;
+  stop.abort();
+  setTimeout(() => process.exit(code), grace).unref();
+}
+
+process.on("SIGINT", () => interrupt(130));
+process.on("SIGTERM", () => interrupt(143));
+// `patchclamp ... | head` has read enough: that is no error.
+process.stdout.on("error", () => stop.signal.aborted || interrupt(0));
+process.stderr.on("error", () => {});
+
+const progress = createProgress(process.stderr);
+const context: Context = { stdin: process.stdin, stdout: process.stdout, progress, signal: stop.signal };
+
+async function exitCode(): Promise<number> {
+  try {
+    await runProgram(words, context);
+    return stop.signal.aborted ? stoppedWith : 0;
+  } catch (error) {
+    progress.end();
+    if (stop.signal.aborted) return stoppedWith;
+    if (isHelp(error)) return 0;
+    await writeText(process.stderr, describe(error));
+    return isUsage(error) ? 2 : 1;
+  }
+}
+
+function isUsage(error: unknown): boolean {
+  return error instanceof CommanderError || (error instanceof PatchclampError && error.kind === "usage");
+}
+
+function describe(error: unknown): string {
+  const known = error instanceof CommanderError || error instanceof PatchclampError;
+  const message = messageOf(error).replace(/^error: /, "");
+  const line = known ? message : `${message} (this is a bug in patchclamp: please report it, with what --debug shows)`;
+  const debug = words.includes("--debug") && error instanceof Error ? `${error.stack}\n` : "";
+  return `patchclamp: ${withoutControls(line)}\n${debug}`;
+}
+
+const code = await exitCode();
+await writeText(process.stdout, "");
+process.exit(code);

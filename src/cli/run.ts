@@ -1,0 +1,87 @@
+/**
+ * The frame of every command that runs prompts: read them, open the model, put the clamps on, take the step for each, and
+ * print one object, a list of them, or text and figures.
+ */
+import type { Figure } from "../figures/index.js";
+import type { Model, Token } from "../model/index.js";
+import type { ClampSpec } from "./clampSpec.js";
+import { type Context, printJson, printText, withModel } from "./context.js";
+import type { RunOptions } from "./options.js";
+import { checkPicture, writePicture } from "./pictures.js";
+import { promptLabel, promptTokens, readPrompts } from "./prompts.js";
+import type { TokenJson } from "./schemas.js";
+
+/** One prompt in one model. */
+export interface Run {
+  /** The model with the call's clamps. */
+  readonly model: Model;
+  /** The model as it was opened. */
+  readonly plain: Model;
+  readonly tokens: readonly Token[];
+  readonly ids: readonly number[];
+  /** The prompt, for captions. */
+  readonly label: string;
+}
+
+/** What a command made of a prompt: its JSON without `model`, text for people, and pictures, the main one first. */
+export interface Outcome {
+  readonly result: object;
+  readonly text: () => string | Promise<string>;
+  readonly figures?: readonly Figure[];
+}
+
+export interface RunRequest {
+  readonly argument: string | undefined;
+  readonly options: RunOptions & { readonly out?: string };
+  readonly clamps: readonly ClampSpec[];
+}
+
+/** Takes a step for every prompt of a call and prints what comes out. */
+export async function runEach(
+  context: Context,
+  { argument, options, clamps }: RunRequest,
+  step: (run: Run) => Promise<Outcome>,
+): Promise<void> {
+  const { inputs, many } = await readPrompts({ argument, ...options }, context.stdin, context.signal);
+  await checkPicture(options.out, inputs.length);
+  await withModel(context, options, async (plain) => {
+    const model = await withClamps(plain, clamps);
+    const prompts = inputs.map((input) => ({ tokens: promptTokens(plain, input, options), label: promptLabel(input) }));
+    const outcomes: Outcome[] = [];
+    for (const { tokens, label } of prompts) {
+      context.signal.throwIfAborted();
+      const outcome = await step({ model, plain, tokens, ids: tokens.map(({ id }) => id), label });
+      context.progress.end();
+      if (!options.json) await printText(context, (outcomes.length > 0 ? "\n" : "") + (await outcome.text()));
+      outcomes.push(outcome);
+    }
+    if (options.out !== undefined) await writeOutcomes(outcomes, options.out, context);
+    const results = outcomes.map(({ result }) => result);
+    if (options.json) await printJson(context, { model: model.identity, ...(many ? { results } : results[0]) });
+  });
+}
+
+/** A view of the model with clamps; those are built only if there are any. */
+export async function withClamps(model: Model, specs: readonly ClampSpec[]): Promise<Model> {
+  if (specs.length === 0) return model;
+  const { buildClamps } = await import("./clampBuild.js");
+  return model.with(...(await buildClamps(specs, model)));
+}
+
+/** A page holds all figures; a picture the main one. */
+async function writeOutcomes(outcomes: readonly Outcome[], path: string, { signal, progress }: Context): Promise<void> {
+  signal.throwIfAborted();
+  const figures = outcomes.flatMap((outcome) => outcome.figures ?? []);
+  await writePicture(/\.html$/i.test(path) ? figures : figures.slice(0, 1), path);
+  progress.notice(`wrote ${path}`);
+}
+
+/** A token as JSON has it. */
+export function tokenJson({ id, text, bytes }: Pick<Token, "id" | "text" | "bytes">): TokenJson {
+  return bytes === undefined ? { id, text } : { id, text, bytes };
+}
+
+/** Tokens as JSON has them. */
+export function tokensJson(tokens: readonly Token[]): TokenJson[] {
+  return tokens.map(tokenJson);
+}
