@@ -12,7 +12,7 @@ import { promisify } from "node:util";
 import * as ort from "onnxruntime-node";
 import { open, resolveModel, scale } from "../dist/model/index.js";
 import { handWrittenDecoder } from "./handWritten.mjs";
-import { interleave, median, proportionalSetSize, ratio, summary } from "./measure.mjs";
+import { interleave, median, ratio, summary } from "./measure.mjs";
 
 const here = dirname(fileURLToPath(import.meta.url));
 const reference = process.env.PATCHCLAMP_BENCH_MODEL ?? "smollm2";
@@ -38,16 +38,17 @@ async function main() {
   await weightModes();
   await clamps(model);
   await generation(model);
+  const { path, bytes } = await weightFile(model);
   await model.close();
   await startUp();
-  await memory();
+  await memory(path, bytes);
   await python();
   write();
 }
 
 /** What the machine can do: float32 products through the runtime, and bytes a second through one matrix and vector. */
 async function machineLimits() {
-  const { createRuntime, tensorOf, zeros } = await import("../dist/runtime/index.js");
+  const { createRuntime, tensorOf } = await import("../dist/runtime/index.js");
   const { matmul, trace } = await import("../dist/graph/index.js");
   const runtime = createRuntime({ threads });
   const square = (n, m) =>
@@ -77,7 +78,7 @@ async function machineLimits() {
 
 async function forward(model) {
   const prompt = ids(128);
-  const file = await weightFile();
+  const file = await weightFile(model);
   const bytes = handWrittenDecoder(model.config, file, basename(file.path));
   const byHand = await ort.InferenceSession.create(bytes, {
     intraOpNumThreads: threads,
@@ -129,19 +130,18 @@ async function forward(model) {
   await byHand.release();
 }
 
-async function weightFile() {
+async function weightFile(model) {
   const { openWeights } = await import("../dist/model/formats/index.js");
-  const { cacheFolder } = await import("../dist/model/index.js");
-  const { hash } = await resolveModel(reference);
-  return openWeights(join(cacheFolder(), "weights", `${hash}-1.safetensors`));
+  return openWeights(model.weights.path);
 }
 
 async function weightModes() {
   const prompt = ids(128);
   const opened = {};
-  for (const weights of ["mapped", "fed", "baked"]) {
+  const modes = { mapped: {}, prepacked: { prepack: true }, fed: { weights: "fed" }, baked: { weights: "baked" } };
+  for (const [weights, mode] of Object.entries(modes)) {
     const start = performance.now();
-    const model = await open(reference, { threads, weights });
+    const model = await open(reference, { threads, ...mode });
     await model.record(prompt, "logits[:, -1]");
     opened[weights] = { model, ready: performance.now() - start };
   }
@@ -154,7 +154,7 @@ async function weightModes() {
   times.weightModes = Object.fromEntries(
     Object.entries(results).map(([weights, time]) => [weights, { ...time, ready: opened[weights].ready }]),
   );
-  for (const weights of ["fed", "baked"]) {
+  for (const weights of ["prepacked", "fed", "baked"]) {
     const detail = `${show(results[weights], results.mapped)}; ready after ${opened[weights].ready.toFixed(0)} / ${opened.mapped.ready.toFixed(0)} ms`;
     report(
       ratio(`forward of 128 tokens: ${weights} / mapped`, results[weights].median / results.mapped.median, { detail }),
@@ -228,8 +228,7 @@ async function startUp() {
   report(ratio("process start to the first recorded activation on disk, seconds", median(seconds), { atMost: 1.5 }));
 }
 
-async function memory() {
-  const { path, bytes } = { ...(await weightFile()) };
+async function memory(path, bytes) {
   const measure = (what) =>
     Number(
       spawnSync(process.execPath, [join(here, "memory.mjs"), what, reference], { encoding: "utf8" })

@@ -34,10 +34,9 @@ export interface LensOptions {
   readonly sites?: readonly string[];
   /** Add the beginning-of-text token; the model's own setting unless given. */
   readonly bos?: boolean;
+  /** Most logits held at once; 2^22 unless given, which with their float64 twins is some 150 MB. */
+  readonly logitsAtOnce?: number;
 }
-
-/** Most logits computed at once: with their float64 twins some 150 MB. */
-const logitsAtOnce = 2 ** 22;
 
 /**
  * What every layer predicts at every position of a prompt. The model runs once; then the streams go through its head a
@@ -45,7 +44,7 @@ const logitsAtOnce = 2 ** 22;
  * no part of it. Throws where a site is not a residual stream, or `target` or `top` is out of range.
  */
 export async function logitLens(model: Model, prompt: Prompt, options: LensOptions = {}): Promise<Lens> {
-  const { top = 5, target, bos } = options;
+  const { top = 5, target, bos, logitsAtOnce = 2 ** 22 } = options;
   const { layers, vocabulary } = model.config;
   checkCount(top, vocabulary);
   if (target !== undefined) checkToken(target, vocabulary, "the target");

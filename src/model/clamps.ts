@@ -26,7 +26,9 @@ import {
   selectRecorded,
   selectTensor,
 } from "./recording.js";
+import { type Axis, siteKind } from "./sites/names.js";
 import { type Part, parseSite, type SiteReference } from "./sites/reference.js";
+import { countsTokens, describeExtent, resolvePart } from "./sites/select.js";
 
 /** What a traced function knows besides the value. */
 export interface ClampContext {
@@ -123,9 +125,12 @@ export function patch(site: string, recording: Recording): Clamp {
     const own = lengths.length === 1 ? parts.map((part, d) => (d === 0 ? sourceRow(part) : part)) : parts;
     const source = recordedExtent(recording, at);
     const tensor = operandTensor(selectRecorded(recording, { name: at, parts: own, named: {}, suffix: "" }), at);
+    const first = own[0] as Part;
     const padded =
-      own[0]?.kind === "all" && source.axes.some((axis, d) => axis === "position" && own[d]?.kind === "all");
-    return [{ kind: "aligned", operand: padded ? { tensor, lengths } : { tensor } }];
+      first.kind !== "index" && source.axes.some((axis, d) => countsTokens(axis) && own[d]?.kind === "all");
+    if (!padded) return [{ kind: "aligned", operand: { tensor } }];
+    const { from, to } = resolvePart(first, lengths.length, describeExtent(source));
+    return [{ kind: "aligned", operand: { tensor, lengths: lengths.slice(from, to) } }];
   };
   return { name: "patch", reference, operandsAt, apply: (_, [v]) => v as Value };
 }
@@ -213,9 +218,11 @@ export function quantize(site: string, bits: number, { per = "token" }: { per?: 
     name: "quantize",
     reference: parseSite(site),
     operandsAt: () => [{ kind: "whole", tensor: levels }],
-    apply(x, [count]) {
+    apply(x, [count], { site: at }) {
       const last = x.shape.length - 1;
-      const axes = per === "token" ? [last] : x.shape.map((_, i) => i).filter((i) => i >= 2);
+      const own = siteKind(at)?.axes as readonly Axis[];
+      const axes =
+        per === "token" ? [last] : own.flatMap((axis, i) => (axis === "row" || axis === "position" ? [] : [i]));
       const low = reduceMin(x, axes, { keepDims: true });
       const step = div(sub(reduceMax(x, axes, { keepDims: true }), low), count as Value);
       const safe = max(step, 1e-30); // a constant vector has step 0 and is its own only level

@@ -21,6 +21,8 @@ export interface ModelCore {
   readonly file: MappedWeights;
   readonly runtime: Runtime;
   readonly weightMode: WeightMode;
+  /** Whether sessions copy weights into the kernels' layout; the runtime's default for the mode unless given. */
+  readonly prepack?: boolean;
   /** Values of all weights, where the mode is not `mapped`. */
   readonly values: ReadonlyMap<string, Tensor>;
   /** Reads a weight out of the file. */
@@ -73,7 +75,12 @@ export function prepareCall(
   const { core, clamps, weights } = view;
   const { graph, feeds } = prepareGraph(core.graph(form), clamps, wants, derive);
   const values = new Map([...core.values, ...weights]);
-  const program = core.runtime.compile(graph, { weights: core.weightMode, file: core.file, values });
+  const program = core.runtime.compile(graph, {
+    weights: core.weightMode,
+    file: core.file,
+    values,
+    ...(core.prepack === undefined ? {} : { prepack: core.prepack }),
+  });
   return { program, feeds };
 }
 
@@ -88,17 +95,19 @@ export async function runPrompt(
   return checkFinite(await program.run({ ...own, ...feeds(rows, { open }), ...inputs }));
 }
 
-/** Outputs that hold NaN mean that weights or a clamp went wrong: say so at the first one. */
+/** Outputs that hold NaN or infinity mean that weights or a clamp went wrong: say so at the first one. */
 export function checkFinite(outputs: Record<string, Tensor>): Record<string, Tensor> {
   for (const [name, { dtype, data }] of Object.entries(outputs)) {
-    if (dtype !== "float32") continue;
-    const sum = (data as Float32Array).reduce((a, b) => a + b, 0);
-    if (Number.isFinite(sum)) continue;
+    if (dtype !== "float32" || isFiniteArray(data as Float32Array)) continue;
     const at = (data as Float32Array).findIndex((x) => !Number.isFinite(x));
-    if (at >= 0)
-      throw failure(
-        `${name} holds ${(data as Float32Array)[at]} at element ${at}: a weight or a clamp is not finite, or too large`,
-      );
+    throw failure(`${name} holds ${data[at]} at element ${at}: a weight or a clamp is not finite, or too large`);
   }
   return outputs;
+}
+
+/** x * 0 is 0 for a finite x and NaN for any other: one sum tells, several times faster than a test of each. */
+function isFiniteArray(data: Float32Array): boolean {
+  let sum = 0;
+  for (let i = 0; i < data.length; i++) sum += (data[i] as number) * 0;
+  return sum === 0;
 }

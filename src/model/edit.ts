@@ -32,7 +32,15 @@ import { coveredPositions, materialize, operandForm } from "./operand.js";
 import { type Axis, layerOf, siteKind } from "./sites/names.js";
 import type { Part } from "./sites/reference.js";
 import type { Rows } from "./sites/rows.js";
-import { type ClampMasks, clampMasks, gatherIndices, rangesOfRow, type SiteExtent } from "./sites/select.js";
+import {
+  type ClampMasks,
+  clampMasks,
+  describeExtent,
+  gatherIndices,
+  rangesOfRow,
+  resolvePart,
+  type SiteExtent,
+} from "./sites/select.js";
 
 /** One output that a call wants: a site, or the part of it that `parts` selects, under a name. */
 export interface Want {
@@ -223,7 +231,9 @@ function limitToCovered(
   operands: readonly ClampOperand[],
 ): void {
   const axis = extent.axes.indexOf("position");
+  const chosen = resolvePart(parts[0] as Part, extent.rows.lengths.length, describeExtent(extent));
   extent.rows.lengths.forEach((length, row) => {
+    if (row < chosen.from || row >= chosen.to) return;
     const ranges = rangesOfRow(extent, parts, row, true);
     const covered = Math.min(
       ...operands.map((operand) =>

@@ -50,6 +50,8 @@ interface Growing {
   readonly logits: Tensor<"float32">[];
   readonly decoder: StreamDecoder;
   text: string;
+  /** How much of the text has been streamed. */
+  streamed: number;
   finish: FinishReason | undefined;
 }
 
@@ -70,6 +72,7 @@ export async function generate(
       logits: [],
       decoder: core.tokenizer.decoder({ continuing: true }),
       text: "",
+      streamed: 0,
       finish: undefined,
     }),
   );
@@ -86,7 +89,7 @@ export async function generate(
       outputs = await runPrompt(prepareCall(view, "prompt", wants), prompts, rows, { open: true });
     } else {
       step ??= prepareCall(view, "cached", wants);
-      rows = nextRows(rows, cache);
+      rows = nextRows(rows, cache, growing);
       outputs = await runStep(step, growing, rows, cache);
     }
     cache.append(outputs);
@@ -113,8 +116,10 @@ function generationWants({ core }: ViewState): Want[] {
   return [...rows, { name: "logits", site: "logits", parts: [all, last, all] }];
 }
 
-function nextRows({ lengths }: Rows, cache: KeyValueCache): Rows {
-  return { lengths: lengths.map((length) => length + 1), columns: 1, keyColumns: cache.columns + 1 };
+/** Rows one token longer. Those that have ended stay as long as they are: they must not grow past the model's context. */
+function nextRows({ lengths }: Rows, cache: KeyValueCache, growing: readonly Growing[]): Rows {
+  const longer = lengths.map((length, r) => (isGrowing(growing[r] as Growing) ? length + 1 : length));
+  return { lengths: longer, columns: 1, keyColumns: cache.columns + 1 };
 }
 
 async function runStep(
@@ -157,7 +162,7 @@ function extend(
   if (own.finish === undefined && (rows.lengths[index] as number) + 1 > core.config.context) own.finish = "context";
 }
 
-/** Adds a piece of text; a stop text ends the row and is cut off. */
+/** Adds a piece of text; a stop text ends the row and is cut off. What may begin one is not streamed before it is certain. */
 function emit(own: Growing, index: number, id: number, piece: string, { stop = [], stream }: GenerateOptions): void {
   const before = own.text.length;
   own.text += piece;
@@ -168,12 +173,24 @@ function emit(own: Growing, index: number, id: number, piece: string, { stop = [
     own.text = own.text.slice(0, Math.min(...cuts));
     own.finish = "stop";
   }
-  stream?.({ row: index, id, text: own.text.slice(before) });
+  const certain = own.text.length - (own.finish === undefined ? heldBack(own.text, stop) : 0);
+  stream?.({ row: index, id, text: own.text.slice(own.streamed, certain) });
+  own.streamed = Math.max(own.streamed, certain);
+}
+
+/** The length of the longest end of `text` that a stop text begins with. */
+function heldBack(text: string, stop: readonly string[]): number {
+  const lengths = stop.flatMap((whole) => Array.from({ length: Math.max(0, whole.length - 1) }, (_, i) => i + 1));
+  const begins = (length: number) =>
+    stop.some((whole) => length < whole.length && text.endsWith(whole.slice(0, length)));
+  return Math.max(0, ...lengths.filter(begins));
 }
 
 function finished(own: Growing, index: number, tokensPerSecond: number, options: GenerateOptions): Generation {
   const rest = own.finish === "stop" ? "" : own.decoder.flush();
-  if (rest !== "") emit(own, index, own.ids[own.ids.length - 1] as number, rest, options);
-  const { ids, text, finish = "length", logits } = own;
+  own.finish ??= "length";
+  const last = own.ids[own.ids.length - 1];
+  if (last !== undefined && (rest !== "" || own.streamed < own.text.length)) emit(own, index, last, rest, options);
+  const { ids, text, finish, logits } = own;
   return { ids, text, finish, tokensPerSecond, ...(options.logits ? { logits } : {}) };
 }

@@ -1,5 +1,14 @@
 /** The model room: open a model, record and clamp its sites, generate, read and replace its weights. */
-export { architectures } from "./architectures/index.js";
+export {
+  type Architecture,
+  architectures,
+  type Fields,
+  type Has,
+  type Mapping,
+  type Origin,
+  planWeights,
+  splitWeightName,
+} from "./architectures/index.js";
 export {
   add,
   blend,
@@ -17,7 +26,7 @@ export {
   zero,
 } from "./clamps.js";
 export { type Activation, type DecoderConfig, decoderWeights } from "./decoder/config.js";
-export { readSafetensors, writeSafetensors } from "./formats/index.js";
+export { readSafetensors, type WeightPlan, writeSafetensors } from "./formats/index.js";
 export type { FinishReason, GenerateOptions, Generation } from "./generate.js";
 export type { ComputeContext, ComputeOptions, Model, Prompt, PromptOptions, RecordOptions, Weights } from "./model.js";
 export { type OpenOptions, type OpenProgress, open } from "./open.js";

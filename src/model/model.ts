@@ -54,6 +54,8 @@ export interface ComputeContext {
 export interface Weights {
   /** Shapes by name; matrices are [in, out]. */
   readonly shapes: ReadonlyMap<string, readonly number[]>;
+  /** The `.safetensors` file that sessions map: the model's own weights in float32 under these names. */
+  readonly path: string;
   /** Values, float32. Throws for an unknown name. */
   get(name: string): Promise<Tensor<"float32">>;
 }
@@ -282,6 +284,7 @@ function weightsOf({ core, weights }: ViewState): Weights {
   const shapes = decoderWeights(core.config);
   return {
     shapes,
+    path: core.file.path,
     async get(name) {
       if (!shapes.has(name))
         throw usageError(

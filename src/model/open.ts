@@ -2,12 +2,20 @@
  * Opening a model: a reference becomes files, the files a checkpoint, the checkpoint the one decoder with its weights in a
  * file that the runtime maps. That file is written once into the cache; opening again is a matter of reading its header.
  */
+import { createHash } from "node:crypto";
 import { access, constants, mkdir, readFile, statfs } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { basename, dirname, join } from "node:path";
 import { failure, messageOf, usageError } from "../errors.js";
 import { createRuntime, type Tensor, type WeightMode } from "../runtime/index.js";
-import { architectures, type Fields, findArchitecture, jsonFields, type Mapping } from "./architectures/index.js";
+import {
+  type Architecture,
+  architectures,
+  type Fields,
+  findArchitecture,
+  jsonFields,
+  type Mapping,
+} from "./architectures/index.js";
 import { tracedGraphs } from "./core.js";
 import {
   type Checkpoint,
@@ -29,12 +37,16 @@ export type OpenProgress = ProgressEvent | { readonly kind: "convert"; readonly 
 export interface OpenOptions extends Omit<SourceOptions, "onProgress"> {
   /** How graphs get their weights; `mapped` unless given. */
   readonly weights?: WeightMode;
+  /** Copy weights into the kernels' layout, for long work: slower to open, a third faster to run, one copy a graph. Off unless given. */
+  readonly prepack?: boolean;
   /** Threads of one operator; the number of cores unless given. */
   readonly threads?: number;
   /** Sessions kept open at once. */
   readonly maxSessions?: number;
   /** Run the model in a worker thread, so that this one stays responsive. Off unless given. */
   readonly worker?: boolean;
+  /** Architectures of your own, looked at before those of the table. */
+  readonly architectures?: readonly Architecture[];
   readonly onProgress?: (event: OpenProgress) => void;
 }
 
@@ -46,12 +58,12 @@ const layout = 1;
  * Fetches and converts what the cache lacks. Close the model when done.
  */
 export async function open(reference: string, options: OpenOptions = {}): Promise<Model> {
-  const { weights: weightMode = "mapped", threads, maxSessions, worker = false, onProgress, signal } = options;
+  const { weights: weightMode = "mapped", threads, maxSessions, worker = false, prepack, onProgress, signal } = options;
   if (!["mapped", "fed", "baked"].includes(weightMode))
     throw usageError(`weights must be mapped, fed or baked, not "${weightMode}"`);
   const found = await resolveModel(reference, { ...options, onProgress: (event) => onProgress?.(event) });
-  const { mapping, tokenizer, convert } = await readModel(found);
-  const file = await weightFile(found, convert, options);
+  const { mapping, tokenizer, convert } = await readModel(found, [...(options.architectures ?? []), ...architectures]);
+  const file = await weightFile(found, mapping, convert, options);
   signal?.throwIfAborted();
   const values = weightMode === "mapped" ? new Map<string, Tensor>() : await loadAll(file);
   const runtime = createRuntime({
@@ -67,6 +79,7 @@ export async function open(reference: string, options: OpenOptions = {}): Promis
       file,
       runtime,
       weightMode,
+      ...(prepack === undefined ? {} : { prepack }),
       values,
       readWeight: (name) => readWeight(file, name),
       graph: tracedGraphs(mapping.config),
@@ -83,13 +96,15 @@ interface ReadModel {
   readonly convert: (target: string, options: OpenOptions) => Promise<WeightFile>;
 }
 
-async function readModel(found: ModelFiles): Promise<ReadModel> {
+async function readModel(found: ModelFiles, table: readonly Architecture[]): Promise<ReadModel> {
   const gguf = [...found.files].find(([name]) => name.endsWith(".gguf"));
   const checkpoint = gguf === undefined ? await openSafetensors(safetensorPaths(found)) : await openGguf(gguf[1]);
   try {
     const has = (tensor: string) => checkpoint.tensors.has(tensor);
     const mapping =
-      gguf === undefined ? await mappingFromConfig(found, has) : mappingFromGguf(checkpoint, gguf[1], has);
+      gguf === undefined
+        ? await mappingFromConfig(found, table, has)
+        : mappingFromGguf(checkpoint, gguf[1], table, has);
     const tokenizer = gguf === undefined ? await tokenizerOf(found, mapping) : tokenizerFromGguf(checkpoint.metadata);
     return { mapping, tokenizer, convert: (target, options) => convertFrom(found, mapping, target, options) };
   } finally {
@@ -108,24 +123,30 @@ function safetensorPaths(found: ModelFiles): string[] {
   return paths;
 }
 
-async function mappingFromConfig(found: ModelFiles, has: (tensor: string) => boolean): Promise<Mapping> {
+async function mappingFromConfig(
+  found: ModelFiles,
+  table: readonly Architecture[],
+  has: (tensor: string) => boolean,
+): Promise<Mapping> {
   const path = found.files.get("config.json");
   if (path === undefined)
     throw failure(`${found.source} has no config.json, which says what architecture its weights are for`);
   const fields = jsonFields(await readJson(path), path);
-  return findArchitecture(architectures, "modelTypes", fields.get("model_type"), path).fromConfig(fields, has);
+  return findArchitecture(table, "modelTypes", fields.get("model_type"), path).fromConfig(fields, has);
 }
 
-function mappingFromGguf({ metadata, tensors }: Checkpoint, path: string, has: (tensor: string) => boolean): Mapping {
+function mappingFromGguf(
+  { metadata, tensors }: Checkpoint,
+  path: string,
+  table: readonly Architecture[],
+  has: (tensor: string) => boolean,
+): Mapping {
   const vocabulary = tensors.get("token_embd.weight")?.shape[0];
   const fields: Fields = {
     where: path,
     get: (key) => metadata.get(key) ?? (key.endsWith(".vocab_size") ? vocabulary : undefined),
   };
-  return findArchitecture(architectures, "ggufArchitectures", fields.get("general.architecture"), path).fromGguf(
-    fields,
-    has,
-  );
+  return findArchitecture(table, "ggufArchitectures", fields.get("general.architecture"), path).fromGguf(fields, has);
 }
 
 async function tokenizerOf(found: ModelFiles, { config }: Mapping): Promise<Tokenizer> {
@@ -177,8 +198,15 @@ async function convertFrom(
 }
 
 /** The weights' file of a model: out of the cache, or written there now (to a temporary folder where the cache can't be written). */
-async function weightFile(found: ModelFiles, convert: ReadModel["convert"], options: OpenOptions): Promise<WeightFile> {
-  const name = join("weights", `${found.hash}-${layout}.safetensors`);
+async function weightFile(
+  found: ModelFiles,
+  { plan }: Mapping,
+  convert: ReadModel["convert"],
+  options: OpenOptions,
+): Promise<WeightFile> {
+  // Another plan makes another file of the same checkpoint, so the name holds both.
+  const planned = createHash("sha256").update(JSON.stringify(plan)).digest("hex").slice(0, 12);
+  const name = join("weights", `${found.hash}-${planned}-${layout}.safetensors`);
   const places = [join(cacheFolder(cacheOption(options)), name), join(tmpdir(), "patchclamp", name)];
   for (const path of places) if (await exists(path)) return openWeights(path);
   const [target, fallback] = places as [string, string];

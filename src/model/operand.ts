@@ -4,7 +4,7 @@
  * the selected places. So the graph needs no index arithmetic, and other indices are only other numbers.
  */
 import { usageError } from "../errors.js";
-import { stridesOf, type Tensor, zeros } from "../runtime/index.js";
+import { stridesOf, type Tensor, toNumbers, zeros } from "../runtime/index.js";
 import type { Axis } from "./sites/names.js";
 import type { Part } from "./sites/reference.js";
 import {
@@ -14,6 +14,7 @@ import {
   keptDimensions,
   type Range,
   rangesOfRow,
+  resolvePart,
   type SiteExtent,
 } from "./sites/select.js";
 
@@ -56,14 +57,21 @@ export function materialize(
   const sizes = operandSizes(operand, parts);
   const result = zeros("float32", shape);
   const fill = { operand, extent, varies, sizes, from: stridesOf(sizes), to: stridesOf(shape), result: result.data };
-  for (let row = 0; row < (shape[0] as number); row++) {
+  const chosen = resolvePart(parts[0] as Part, extent.shape[0] as number, describeExtent(extent));
+  const rows = perRow ? chosen : { from: chosen.from, to: chosen.from + 1 };
+  for (let row = rows.from; row < rows.to; row++) {
     const ranges = rangesOfRow(extent, parts, row, open);
     checkSizes(operand, extent, parts, sizes, ranges, open, row);
-    const source = varies[0] ? row - (ranges[0] as Range).from : 0;
-    if (source < 0 || source >= (sizes[0] as number)) continue;
-    copy(fill, ranges, row, 1, row * (fill.to[0] as number), source * (fill.from[0] as number));
+    const source = sourceOf(sizes, chosen, row);
+    const to = perRow ? row * (fill.to[0] as number) : 0;
+    copy(fill, ranges, row, source, 1, to, source * (fill.from[0] as number));
   }
   return result;
+}
+
+/** The operand's row that a selected row of the batch takes. */
+function sourceOf(sizes: readonly number[], chosen: Range, row: number): number {
+  return (sizes[0] as number) > 1 ? row - chosen.from : 0;
 }
 
 /** The operand's size along every dimension of the site: 1 for those that an index dropped. */
@@ -91,7 +99,7 @@ function checkSizes(
     const tokens = countsTokens(extent.axes[d] as Axis);
     const length = extent.rows.lengths[row] as number;
     const { from, to } = ranges[d] as Range;
-    const given = tokens && lengths !== undefined ? (lengths[row] ?? lengths[0] ?? size) : size;
+    const given = tokens ? (lengths?.[sourceOf(sizes, ranges[0] as Range, row)] ?? size) : size;
     if (given === to - from || (tokens && open && (parts[d] as Part).kind !== "index" && given <= to - from)) return;
     throw usageError(
       `a value with ${given} entries along ${extent.axes[d]} does not fit the ${Math.min(to, length) - from} selected in ${describeExtent(extent, tokens ? row : undefined, length)}`,
@@ -109,23 +117,29 @@ interface Fill {
   readonly result: Float32Array;
 }
 
-function copy(fill: Fill, ranges: readonly Range[], row: number, dimension: number, to: number, from: number): void {
+function copy(
+  fill: Fill,
+  ranges: readonly Range[],
+  row: number,
+  source: number,
+  dimension: number,
+  to: number,
+  from: number,
+): void {
   const { varies, sizes, extent, operand, result } = fill;
   if (dimension === varies.length) {
     result[to] = operand.tensor.data[from] as number;
     return;
   }
   if (!varies[dimension]) {
-    copy(fill, ranges, row, dimension + 1, to, from);
+    copy(fill, ranges, row, source, dimension + 1, to, from);
     return;
   }
   const axis = extent.axes[dimension] as Axis;
   const start = (ranges[dimension] as Range).from;
   const column = countsTokens(axis) ? columnOf(extent, dimension, row, start) : start;
-  const padding =
-    countsTokens(axis) && operand.lengths
-      ? (sizes[dimension] as number) - (operand.lengths[row] ?? (operand.lengths[0] as number))
-      : 0;
+  const given = sizes[dimension] as number;
+  const padding = countsTokens(axis) ? given - (operand.lengths?.[source] ?? given) : 0;
   const size = extent.shape[dimension] as number;
   const first = Math.max(padding, padding - column);
   const last = Math.min(sizes[dimension] as number, padding + size - column);
@@ -136,7 +150,7 @@ function copy(fill: Fill, ranges: readonly Range[], row: number, dimension: numb
     return;
   }
   for (let i = first; i < last; i++) {
-    copy(fill, ranges, row, dimension + 1, to + (column + i - padding) * step.to, from + i * step.from);
+    copy(fill, ranges, row, source, dimension + 1, to + (column + i - padding) * step.to, from + i * step.from);
   }
 }
 
@@ -148,12 +162,14 @@ export function coveredPositions(
   positionAxis: number,
   row: number,
 ): number {
-  const size = operandSizes(operand, parts)[positionAxis] as number;
+  const sizes = operandSizes(operand, parts);
+  const size = sizes[positionAxis] as number;
   if (size === 1) return Number.POSITIVE_INFINITY;
-  return (ranges[positionAxis] as Range).from + (operand.lengths?.[row] ?? operand.lengths?.[0] ?? size);
+  const given = operand.lengths?.[sourceOf(sizes, ranges[0] as Range, row)] ?? size;
+  return (ranges[positionAxis] as Range).from + given;
 }
 
-/** A number, list, or tensor as a float32 tensor. Throws where it holds values that are not finite. */
+/** A number, list, or tensor as a float32 tensor. Throws where it holds values that are not finite, or half precision. */
 export function operandTensor(value: number | ArrayLike<number> | Tensor, what: string): Tensor<"float32"> {
   const result = toFloat32(value);
   const bad = result.data.findIndex((x) => !Number.isFinite(x));
@@ -165,7 +181,7 @@ function toFloat32(value: number | ArrayLike<number> | Tensor): Tensor<"float32"
   if (typeof value === "number") return { dtype: "float32", shape: [], data: Float32Array.of(value) };
   if ("dtype" in value) {
     if (value.dtype === "float32") return value as Tensor<"float32">;
-    return { dtype: "float32", shape: value.shape, data: Float32Array.from(value.data as Iterable<number>, Number) };
+    return { dtype: "float32", shape: value.shape, data: Float32Array.from(toNumbers(value)) };
   }
   return { dtype: "float32", shape: [value.length], data: Float32Array.from(value) };
 }

@@ -5,10 +5,10 @@
 import { failure, messageOf, nearestNames, usageError } from "../errors.js";
 import { elementCount, type Tensor, tensorOf, toNumbers, zeros } from "../runtime/index.js";
 import { readSafetensors, writeSafetensors } from "./formats/index.js";
-import { canonicalName, siteKind } from "./sites/names.js";
+import { type Axis, canonicalName, siteKind } from "./sites/names.js";
 import { type Part, partsFor, type SiteReference } from "./sites/reference.js";
 import { promptRows } from "./sites/rows.js";
-import { gatherIndices, type SiteExtent } from "./sites/select.js";
+import { countsTokens, gatherIndices, type SiteExtent } from "./sites/select.js";
 import type { Token } from "./tokenizer/index.js";
 
 /** Which model made a recording. */
@@ -56,19 +56,31 @@ export async function loadRecording(path: string): Promise<Recording> {
     throw failure(`${path} is not a recording: its metadata says format "${metadata.format ?? ""}", not "${format}"`);
   }
   try {
-    const tokens = JSON.parse(metadata.tokens ?? "") as Token[][];
-    const model = JSON.parse(metadata.model ?? "") as ModelIdentity;
-    if (!Array.isArray(tokens) || tokens.some((line) => !Array.isArray(line))) throw new Error("tokens are not lists");
-    return { sites: tensors, tokens, model };
+    const tokens: unknown = JSON.parse(metadata.tokens ?? "");
+    const model: unknown = JSON.parse(metadata.model ?? "");
+    if (!Array.isArray(tokens) || !tokens.every((line) => Array.isArray(line) && line.every(isToken)))
+      throw new Error("tokens are not lists of { id, text, start, end }");
+    if (!isIdentity(model)) throw new Error("the model is not { name, source, hash, precision }");
+    return { sites: tensors, tokens: tokens as Token[][], model };
   } catch (error) {
     throw failure(`${path} has damaged metadata (tokens or model): ${messageOf(error)}`, error);
   }
 }
 
+function isToken(value: unknown): value is Token {
+  const { id, text, start, end } = (value ?? {}) as Partial<Token>;
+  return typeof text === "string" && [id, start, end].every((n) => Number.isInteger(n) && (n as number) >= 0);
+}
+
+function isIdentity(value: unknown): value is ModelIdentity {
+  const { name, source, hash, precision } = (value ?? {}) as Partial<ModelIdentity>;
+  return [name, source, hash, precision].every((text) => typeof text === "string");
+}
+
 /** A recorded tensor by site name or TransformerLens alias, or an error with the nearest names recorded. */
 export function recorded(recording: Recording, site: string): Tensor {
-  const value = recording.sites[canonicalName(site)] ?? recording.sites[site];
-  if (value !== undefined) return value;
+  const name = [canonicalName(site), site].find((own) => Object.hasOwn(recording.sites, own));
+  if (name !== undefined) return recording.sites[name] as Tensor;
   const nearest = nearestNames(site, Object.keys(recording.sites)).join(", ");
   throw usageError(
     `the recording has no site "${site}"; ${nearest === "" ? "it is empty" : `the nearest are ${nearest}`}`,
@@ -108,8 +120,7 @@ function trimPadding({ axes, rows }: SiteExtent, parts: readonly Part[]): Part[]
   const single =
     rows.lengths.length === 1 || first?.kind === "index" || rows.lengths.every((length) => length === rows.columns);
   return parts.map((part, d) => {
-    const counts = axes[d] === "position" || axes[d] === "key";
-    return single && counts && part.kind === "all" ? { kind: "range", from: 0 } : part;
+    return single && countsTokens(axes[d] as Axis) && part.kind === "all" ? { kind: "range", from: 0 } : part;
   });
 }
 
@@ -120,7 +131,7 @@ export function recordedExtent(recording: Recording, site: string): SiteExtent {
   const { shape } = recorded(recording, site);
   const rows = promptRows(lengthsOf(recording));
   const whole = kind !== undefined && shape.length === kind.axes.length && shape[0] === rows.lengths.length;
-  if (!whole || kind.axes.some((axis, d) => axis === "position" && shape[d] !== rows.columns)) {
+  if (!whole || kind.axes.some((axis, d) => countsTokens(axis) && shape[d] !== rows.columns)) {
     throw usageError(`the recording holds only a part of ${site} (shape [${shape.join(", ")}]); record the whole site`);
   }
   return { site: name, axes: kind.axes, shape, rows };

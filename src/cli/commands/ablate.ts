@@ -72,7 +72,7 @@ async function ablationOf(run: Run, reference: readonly PromptInput[] | undefine
 function ablationJson({ tokens, how, sites }: Ablation): AblateResult {
   return {
     tokens: tokensJson(tokens),
-    how: how as AblateResult["how"],
+    how,
     sites: sites.map(({ site, kl, before, after, top }) => ({
       site,
       kl,

@@ -16,7 +16,7 @@ import {
 import type { Value, ValueType } from "../graph.js";
 import { elementCount, stridesOf } from "../tensor.js";
 import { broadcastReference, broadcastShapes } from "./elementwise.js";
-import { applyOne, type Emitter, emitAs, type Operation, type ReferenceTensor } from "./operation.js";
+import { applyOne, emitAs, type Operation, type ReferenceTensor } from "./operation.js";
 
 /**
  * A non-negative axis of `x` from one that may count from the end, where `x` is to have `extra` axes more. An error names

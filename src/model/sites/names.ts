@@ -135,6 +135,7 @@ export function layerOf(name: string): number | undefined {
 
 /** The canonical name (or glob) that a TransformerLens hook name stands for; other names are returned as they are. */
 export function canonicalName(name: string): string {
+  if (name.endsWith("@before")) return `${canonicalName(name.slice(0, -"@before".length))}@before`;
   const match = /^blocks\.(\d+|\*)\./.exec(name);
   const layer = match?.[1];
   const pattern = layer === undefined ? name : name.replace(/^blocks\.(\d+|\*)\./, "blocks.i.");

@@ -36,7 +36,8 @@ export function parseSite(text: string): SiteReference {
   const parts: Part[] = [];
   const named: Record<string, Part> = {};
   for (const piece of match[3] === undefined ? [] : match[3].split(",")) {
-    const [left, right] = piece.split("=").map((side) => side.trim());
+    const [left, right, ...more] = piece.split("=").map((side) => side.trim());
+    if (more.length > 0) throw usageError(`in "${text}", "${piece.trim()}" has more than one =`);
     if (right === undefined) {
       if (Object.keys(named).length > 0)
         throw usageError(`in "${text}", parts by order must come before parts by name`);
