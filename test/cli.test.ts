@@ -256,7 +256,7 @@ describe("clamps", () => {
     writeFileSync(file("clamps.json"), JSON.stringify([{ kind: "add", site: "embed", value: 1 }]));
     const flags = { set: ["--set", "embed=1"], file: ["--clamps", file("clamps.json")], scale: ["--scale", "embed=2"] };
     const value = async (...order: (keyof typeof flags)[]) =>
-      Array.from((await logitsUnder(...order.flatMap((name) => flags[name]))).embed?.data ?? []);
+      Array.from((await logitsUnder(...order.flatMap((name) => flags[name]))).embed?.data as Float32Array);
     expect(new Set(await value("set", "file", "scale"))).toEqual(new Set([4]));
     expect(new Set(await value("set", "scale", "file"))).toEqual(new Set([3]));
     expect(new Set(await value("scale", "file", "set"))).toEqual(new Set([1]));

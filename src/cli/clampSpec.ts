@@ -183,7 +183,7 @@ function checkSpec(entry: unknown, where: string): ClampSpec {
   const { forms } = clampKinds[kind as ClampKind];
   if (!forms.some((form) => fits(form, Object.keys(fields))))
     throw usageError(
-      `${where}: ${kind} takes kind and site${forms.map(describeForm).join(", or ")}; it has ${Object.keys(entry).join(", ")}`,
+      `${where}: ${kind} takes ${forms.map(describeForm).join("; or ")}; it has ${Object.keys(entry).join(", ")}`,
     );
   for (const [name, value] of Object.entries(fields)) {
     const { is, what } = fieldTypes[name as Field];
@@ -198,5 +198,5 @@ function fits({ needs, may = [] }: Form, names: readonly string[]): boolean {
 }
 
 function describeForm({ needs, may = [] }: Form): string {
-  return [...needs, ...may.map((name) => `${name}?`)].map((name) => `, ${name}`).join("");
+  return ["kind", "site", ...needs, ...may.map((name) => `${name}?`)].join(", ");
 }

@@ -25,6 +25,7 @@ export async function withModel<T>(
     offline: offline === true,
     update: update === true,
     signal,
+    worker: true, // a run blocks its thread: Ctrl-C and progress need this one
     onProgress: progress.report,
     ...(threads === undefined ? {} : { threads }),
     ...(weights === undefined ? {} : { weights }),

@@ -12,7 +12,7 @@ import {
   ranking,
 } from "../../test/fixtures/explain/byHand.js";
 import { type Model, open, zero } from "../model/index.js";
-import { type LensPosition, logitLens } from "./index.js";
+import { type Lens, type LensPosition, logitLens } from "./index.js";
 
 /** Logits of some units, rounded in float32 sums of 20 to 30 products: 1e-6 of each, and a little more in nats. */
 const tolerance = 1e-5;
@@ -112,7 +112,7 @@ describe.each(["llama-gqa", "llama-tied", "llama-sharded", "gpt2", "gpt2-odd"])(
     const [found, plain] = await Promise.all([logitLens(view, clean), logitLens(model, clean)]);
     expect(found.layers[0]?.positions[2]?.top).toEqual(plain.layers[0]?.positions[2]?.top);
     const wanted = await byHand("layers.0.residPost", 2, 0, view);
-    const { kl, top } = found.layers[1]?.positions[2] as LensPosition;
+    const { kl, top } = (found.layers[1] as Lens["layers"][number]).positions[2] as LensPosition;
     expect(top.map(({ id }) => id)).toEqual(wanted.top.map(({ id }) => id));
     expect(Math.abs(kl - wanted.kl)).toBeLessThan(tolerance * Math.max(1, wanted.kl));
     expect(Math.abs(kl - (plain.layers[1]?.positions[2]?.kl as number))).toBeGreaterThan(100 * tolerance);

@@ -2,7 +2,7 @@
  * Rewrites: one pass over the graph in topological order that rebuilds what lies downstream of a change. Splicing a
  * function into a site, inlining a traced function, and replacing leaves are all this one pass.
  */
-import { usageError } from "../errors.js";
+import { messageOf, usageError } from "../errors.js";
 import { checkGraph } from "./check.js";
 import { formatShape, sameShape } from "./dims.js";
 import {
@@ -84,7 +84,12 @@ export function scalarsBetween(value: Value, origin: Value): Value[] {
 }
 
 function applyEdit(edit: Edit, value: Value): Value {
-  const result = edit.apply(value);
+  let result: Value;
+  try {
+    result = edit.apply(value);
+  } catch (error) {
+    throw usageError(`at ${edit.site}: ${messageOf(error)}`, error);
+  }
   if (result.dtype === value.dtype && sameShape(result.shape, value.shape)) return result;
   throw usageError(
     `the function clamped at ${edit.site} returned ${result.dtype}${formatShape(result.shape)}; ` +

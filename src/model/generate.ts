@@ -180,10 +180,11 @@ function emit(own: Growing, index: number, id: number, piece: string, { stop = [
 
 /** The length of the longest end of `text` that a stop text begins with. */
 function heldBack(text: string, stop: readonly string[]): number {
-  const lengths = stop.flatMap((whole) => Array.from({ length: Math.max(0, whole.length - 1) }, (_, i) => i + 1));
   const begins = (length: number) =>
     stop.some((whole) => length < whole.length && text.endsWith(whole.slice(0, length)));
-  return Math.max(0, ...lengths.filter(begins));
+  let length = Math.max(0, ...stop.map((whole) => whole.length - 1));
+  while (length > 0 && !begins(length)) length -= 1;
+  return length;
 }
 
 function finished(own: Growing, index: number, tokensPerSecond: number, options: GenerateOptions): Generation {

@@ -53,7 +53,9 @@ export function define(command: Command, context: Context): void {
 /** Files of converted weights, by the form of their names: nothing else in the folder is ours to touch. */
 async function weightFiles(): Promise<WeightsFile[]> {
   const folder = join(cacheFolder(), "weights");
-  const names = (await readdir(folder).catch(() => [])).filter((name) => /^[0-9a-f]{64}-[0-9a-f-]+\.safetensors$/.test(name));
+  const names = (await readdir(folder).catch(() => [])).filter((name) =>
+    /^[0-9a-f]{64}-[0-9a-f-]+\.safetensors$/.test(name),
+  );
   const found = await Promise.all(names.sort().map((name) => describeWeights(join(folder, name))));
   return found.filter((file) => file !== undefined);
 }

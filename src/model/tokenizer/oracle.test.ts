@@ -158,12 +158,9 @@ const realFile = process.env.PATCHCLAMP_TEST_GGUF;
 describe.skipIf(!realFile)(
   "SmolLM2's real vocabulary (skipped unless PATCHCLAMP_TEST_GGUF names its GGUF file)",
   () => {
-    it("encodes and decodes like the Rust library, and is ready fast", () => {
+    it("encodes and decodes like the Rust library", () => {
       const metadata = ggufMetadata(realFile as string);
-      const before = performance.now();
       const tokenizer = tokenizerFromGguf(metadata);
-      // Measured 40 to 80 ms on two idle cores; the limit leaves room for a busy machine.
-      expect(performance.now() - before).toBeLessThan(250);
       expect(tokenizer.vocabularySize).toBe(49152);
       expect(differences(tokenizer, "smollm2", false)).toEqual([]);
       expect(decoded(tokenizer, "smollm2")).toEqual(expectedDecoding("smollm2"));
