@@ -348,11 +348,11 @@ describe("text", () => {
   });
 
   const shown: [command: string, args: string[], expected: RegExp][] = [
-    ["lens", [...run, "--target", "#7"], /Logit lens: ids 5, 17, 42, 3\n[^]*embed[^]*Rank of/],
+    ["lens", [...run, "--target", "#7"], /Logit lens: ids 5, 17, 42, 3\n.*embed.*Rank of/s],
     [
       "clamp",
       [...run, "--zero", "layers.1.mlp.out"],
-      /tokens: #5 \| #17 \| #42 \| #3\n[^]*KL\(before \|\| after\): [\d.e-]+ nats/,
+      /tokens: #5 \| #17 \| #42 \| #3\n.*KL\(before \|\| after\): [\d.e-]+ nats/s,
     ],
     [
       "record",
@@ -360,11 +360,11 @@ describe("text", () => {
       /^embed {2}\[1, 4, 24\]\n1 tensors of 4 tokens/,
     ],
     ["attention", [...run, "--layer", "2", "--head", "1"], /Attention of layer 2, head 1/],
-    ["attribute", [...run, "--target", "#7", "--top", "4"], /4 of 16 terms[^]*layers\.\d\./],
+    ["attribute", [...run, "--target", "#7", "--top", "4"], /4 of 16 terms.*layers\.\d\./s],
     [
       "ablate",
       [...run, "--sites", "layers.*.mlp.out", "--how", "zero"],
-      /zero ablation of 3 sites[^]*layers\.2\.mlp\.out/,
+      /zero ablation of 3 sites.*layers\.2\.mlp\.out/s,
     ],
     ["sites", ["--model", `${folder}llama-gqa`, "logits"], /^logits {2}\[batch, seq, 61\] {2}scores/],
     ["models", [], /smollm2 .*Apache-2\.0/],

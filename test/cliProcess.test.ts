@@ -1,4 +1,5 @@
 /** The process around a command: help, exit codes and messages, Ctrl-C, readers that go away. */
+import { spawn } from "node:child_process";
 import {
   chmodSync,
   existsSync,
@@ -16,7 +17,7 @@ import { fileURLToPath } from "node:url";
 import { afterAll, beforeAll, describe, expect, it } from "vitest";
 import { schemas } from "../src/cli/index.js";
 import { commands } from "../src/cli/program.js";
-import { call, type Ended, ended, start, violations } from "./support/cli.js";
+import { call, commandFile, type Ended, ended, start, violations } from "./support/cli.js";
 
 const folder = fileURLToPath(new URL("./fixtures/models/", import.meta.url));
 const work = mkdtempSync(join(tmpdir(), "patchclamp-cli-"));
@@ -43,7 +44,7 @@ describe("help", () => {
   it.each(commands.map(({ name }) => name))("of %s has an example", async (name) => {
     const { code, stdout, stderr } = await call([name, "--help"], home);
     expect({ code, stderr }).toEqual({ code: 0, stderr: "" });
-    expect(stdout).toMatch(new RegExp(`Usage: patchclamp ${name}[^]*Example:\n  patchclamp ${name}`));
+    expect(stdout).toMatch(new RegExp(`Usage: patchclamp ${name}.*Example:\n  patchclamp ${name}`, "s"));
     for (const line of stdout.split("\n")) expect(line.length).toBeLessThanOrEqual(160);
   });
 
@@ -215,6 +216,14 @@ describe("ends early", () => {
     const pid = Number(readFileSync(file("pid"), "utf8"));
     expect(() => process.kill(pid, 0)).toThrow("ESRCH");
     expect(readdirSync(file("download"))).toEqual([]);
+  });
+
+  it.skipIf(process.platform !== "linux")("where standard output is a full disk, with 1 and the reason", async () => {
+    const args = [process.execPath, commandFile, "models"].map((word) => `'${word}'`).join(" ");
+    const child = spawn("sh", ["-c", `${args} > /dev/full`], { stdio: "pipe" });
+    const { code, stderr } = await ended(child);
+    expect(code).toBe(1);
+    expect(stderr).toMatch(/^patchclamp: cannot write to standard output \(.*ENOSPC.*\n$/);
   });
 
   it("and quietly, when nobody reads what it prints", async () => {

@@ -11,6 +11,8 @@ export interface Context {
   readonly progress: Progress;
   /** Aborted by Ctrl-C, and where nobody reads the output any more. */
   readonly signal: AbortSignal;
+  /** Does work that must not be cut off once it has begun, such as writing a file; begins none after an interruption. */
+  whole<T>(work: () => Promise<T>): Promise<T>;
 }
 
 /** Opens the model of a call, lets it be used, and closes it. */

@@ -24,8 +24,8 @@ export interface Schema<T> {
 export type TypeOf<S> = S extends Schema<infer T> ? T : never;
 
 type Fields = Readonly<Record<string, Schema<unknown>>>;
-type Required<F extends Fields> = { readonly [K in keyof F]: TypeOf<F[K]> };
-type Optional<F extends Fields> = { readonly [K in keyof F]?: TypeOf<F[K]> };
+type RequiredOf<F extends Fields> = { readonly [K in keyof F]: TypeOf<F[K]> };
+type OptionalOf<F extends Fields> = { readonly [K in keyof F]?: TypeOf<F[K]> };
 
 /** A text. */
 export const text = (description?: string): Schema<string> => simple("string", description);
@@ -64,7 +64,7 @@ export function either<A, B>(a: Schema<A>, b: Schema<B>): Schema<A | B> {
 export function object<F extends Fields, O extends Fields = Record<never, never>>(
   required: F,
   optional?: O,
-): Schema<Required<F> & Optional<O>> {
+): Schema<RequiredOf<F> & OptionalOf<O>> {
   const fields = Object.entries({ ...required, ...optional }).map(([name, schema]) => [name, schema.json] as const);
   return {
     json: {

@@ -11,27 +11,55 @@ import { createProgress } from "./progress.js";
 import { withoutControls, writeText } from "./terminal.js";
 
 /** How long a command may take to clean up after Ctrl-C (milliseconds); child processes get two seconds of it. */
-const grace = 4000;
+const grace = 3000;
 
 const words = process.argv.slice(2);
 const stop = new AbortController();
 let stoppedWith = 0;
+let writing = 0;
 
-function interrupt(code: number): void {
-  if (stop.signal.aborted) process.exit(stoppedWith);
+/** The first signal asks the command to end; a second one, or the end of the grace, ends it. */
+function interrupt(signal: "SIGINT" | "SIGTERM", code: number): void {
+  if (stop.signal.aborted) die(signal);
   stoppedWith = code;
   stop.abort();
-  setTimeout(() => process.exit(code), grace).unref();
+  const late = () => (writing > 0 ? setTimeout(late, 100).unref() : die(signal));
+  setTimeout(late, grace).unref();
 }
 
-process.on("SIGINT", () => interrupt(130));
-process.on("SIGTERM", () => interrupt(143));
-// `patchclamp ... | head` has read enough: that is no error.
-process.stdout.on("error", () => stop.signal.aborted || interrupt(0));
+/** `process.exit` would wait for a run of the model, and crash in it: the signal's own action does not. */
+function die(signal: "SIGINT" | "SIGTERM"): void {
+  process.removeAllListeners(signal);
+  process.kill(process.pid, signal);
+}
+
+process.on("SIGINT", () => interrupt("SIGINT", 130));
+process.on("SIGTERM", () => interrupt("SIGTERM", 143));
+process.stdout.on("error", (error: NodeJS.ErrnoException) => {
+  if (stop.signal.aborted) return;
+  // `patchclamp ... | head` has read enough: that is no error. A full disk is one.
+  stoppedWith = error.code === "EPIPE" ? 0 : 1;
+  if (stoppedWith !== 0) process.stderr.write(`patchclamp: cannot write to standard output (${error.message})\n`);
+  stop.abort();
+});
 process.stderr.on("error", () => {});
 
 const progress = createProgress(process.stderr);
-const context: Context = { stdin: process.stdin, stdout: process.stdout, progress, signal: stop.signal };
+const context: Context = {
+  stdin: process.stdin,
+  stdout: process.stdout,
+  progress,
+  signal: stop.signal,
+  async whole(work) {
+    stop.signal.throwIfAborted();
+    writing += 1;
+    try {
+      return await work();
+    } finally {
+      writing -= 1;
+    }
+  },
+};
 
 async function exitCode(): Promise<number> {
   try {

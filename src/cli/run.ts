@@ -69,10 +69,9 @@ export async function withClamps(model: Model, specs: readonly ClampSpec[]): Pro
 }
 
 /** A page holds all figures; a picture the main one. */
-async function writeOutcomes(outcomes: readonly Outcome[], path: string, { signal, progress }: Context): Promise<void> {
-  signal.throwIfAborted();
+async function writeOutcomes(outcomes: readonly Outcome[], path: string, { whole, progress }: Context): Promise<void> {
   const figures = outcomes.flatMap((outcome) => outcome.figures ?? []);
-  await writePicture(/\.html$/i.test(path) ? figures : figures.slice(0, 1), path);
+  await whole(() => writePicture(/\.html$/i.test(path) ? figures : figures.slice(0, 1), path));
   progress.notice(`wrote ${path}`);
 }
 

@@ -62,7 +62,7 @@ describe.each(["llama-gqa", "llama-tied", "gpt2", "gpt2-odd"])("ablation in %s",
       "layers.0.attn.z[:, :, 0]",
       "layers.0.attn.z",
       "layers.1.mlp.act[:, -1, 0:20]",
-      "layers.1.mlp.act[neuron=4]",
+      "layers.1.mlp.act[neuron=4:30]",
       "layers.0.residPost[:, 2:5]",
       "layers.1.attn.pattern[:, 0, 8, 2]",
     ];

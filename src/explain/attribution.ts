@@ -4,7 +4,7 @@
  * With x = sum of parts c: logit = sum_c c . w + b . u, where u is the token's column of the unembedding (or a difference
  * of two), w = (gain * u, centred where the norm centres) / divisor(x), and b the norm's bias.
  */
-import { failure } from "../errors.js";
+import { usageError } from "../errors.js";
 import {
   add,
   cast,
@@ -23,7 +23,7 @@ import {
   type Value,
 } from "../graph/index.js";
 import type { ComputeContext, DecoderConfig, Model, Prompt, Token } from "../model/index.js";
-import { type Tensor, tensorOf } from "../runtime/index.js";
+import { tensorOf } from "../runtime/index.js";
 import { resolvePosition } from "./sites.js";
 import { checkToken } from "./tokens.js";
 
@@ -59,6 +59,18 @@ export interface AttributionOptions {
 
 type Part = Omit<AttributionTerm, "value">;
 
+/** Parts of the final stream, and the vectors [..., width] that they wrote at the position, in the same order. */
+interface Contribution {
+  readonly parts: readonly Part[];
+  readonly vectors: (read: Readers) => Value;
+}
+
+interface Readers {
+  /** A site at the position, [1, 1, ...]. */
+  readonly here: (site: string) => Value;
+  readonly weight: ComputeContext["weight"];
+}
+
 /**
  * How much the embedding, every head, every MLP and the biases add to a token's logit at one position. Throws where a
  * token or the position is out of range, and where the parts do not add up because a clamp changed their sum.
@@ -74,55 +86,64 @@ export async function directLogitAttribution(
   if (versus !== undefined) checkToken(versus, config.vocabulary, "the token to compare with");
   const tokens = model.tokens(prompt);
   const at = resolvePosition(position, tokens.length);
-  const parts: Part[] = [];
-  const inputs = {
-    position: tensorOf("int64", [1], [at]),
-    target: tensorOf("int64", [1], [target]),
-    ...(versus === undefined ? {} : { versus: tensorOf("int64", [1], [versus]) }),
-  };
-  const { values, total } = await model.compute(
+  const contributions = contributionsOf(config);
+  const { values, bias, total } = await model.compute(
     [tokens.map(({ id }) => id)],
-    (context, given) => attribute(context, config, given, parts),
-    { inputs },
+    (context, inputs) => attribute(context, config, contributions, inputs),
+    {
+      inputs: {
+        position: tensorOf("int64", [1], [at]),
+        target: tensorOf("int64", [1], [target]),
+        ...(versus === undefined ? {} : { versus: tensorOf("int64", [1], [versus]) }),
+      },
+    },
   );
-  const terms = parts.map((part, i) => ({ ...part, value: Number(values?.data[i]) }));
-  const sum = Number((total as Tensor).data[0]);
+  const parts = contributions.flatMap((contribution) => contribution.parts);
+  const terms = parts.map((part, i): AttributionTerm => ({ ...part, value: Number(values?.data[i]) }));
+  if (bias !== undefined) terms.push({ name: "bias", kind: "bias", value: Number(bias.data[0]) });
+  const sum = Number(total?.data[0]);
   checkSum(terms, sum);
   return { tokens, target, ...(versus === undefined ? {} : { versus }), position: at, total: sum, terms };
 }
 
-/** The graph: `values` [parts] and `total` [1]. Fills `parts` with what each value is. */
+/** Everything that writes to the residual stream, in the order of computation. */
+function contributionsOf({ layers, heads, bias }: DecoderConfig): Contribution[] {
+  const contributions: Contribution[] = [
+    { parts: [{ name: "embed", kind: "embed" }], vectors: ({ here }) => here("embed") },
+  ];
+  for (let layer = 0; layer < layers; layer++) {
+    const attention = `layers.${layer}.attn`;
+    const mlp = `layers.${layer}.mlp`;
+    contributions.push({
+      parts: Array.from({ length: heads }, (_, head) => ({ name: `${attention}.h${head}`, layer, head, kind: "head" })),
+      vectors: ({ here }) => here(`${attention}.result`),
+    });
+    if (bias.attentionOut)
+      contributions.push({
+        parts: [{ name: `${attention}.bias`, layer, kind: "attention bias" }],
+        vectors: ({ weight }) => weight(`${attention}.o.bias`),
+      });
+    contributions.push({ parts: [{ name: mlp, layer, kind: "mlp" }], vectors: ({ here }) => here(`${mlp}.out`) });
+  }
+  return contributions;
+}
+
+/** The graph: `values` [parts], `bias` [1] where the final norm has one, and `total` [1]. */
 function attribute(
   { site, weight }: ComputeContext,
   config: DecoderConfig,
-  inputs: Readonly<Record<string, Value>>,
-  parts: Part[],
-): { values: Value; total: Value } {
+  contributions: readonly Contribution[],
+  { position, target, versus }: Readonly<Record<string, Value>>,
+): Record<string, Value> {
   const column = (id: Value) => cast(gather(weight("unembed.weight"), id, 1), "float64");
-  const target = column(inputs.target as Value);
-  const unembedding = inputs.versus === undefined ? target : sub(target, column(inputs.versus)); // [width, 1]
-  const here = (name: string) => gather(slice(site(name), 0, 0, 1), inputs.position as Value, 1); // [1, 1, ...]
+  const answer = column(target as Value);
+  const unembedding = versus === undefined ? answer : sub(answer, column(versus)); // [width, 1]
+  const here = (name: string) => gather(slice(site(name), 0, 0, 1), position as Value, 1);
   const direction = throughNorm(here(`layers.${config.layers - 1}.residPost`), unembedding, weight, config);
-  const values: Value[] = [];
-  const term = (part: Part, value: Value) => {
-    parts.push(part);
-    values.push(dotEach(value, direction));
-  };
-  term({ name: "embed", kind: "embed" }, here("embed"));
-  for (let layer = 0; layer < config.layers; layer++) {
-    const name = `layers.${layer}.attn`;
-    for (let head = 0; head < config.heads; head++) parts.push({ name: `${name}.h${head}`, layer, head, kind: "head" });
-    values.push(dotEach(here(`${name}.result`), direction));
-    if (config.bias.attentionOut)
-      term({ name: `${name}.bias`, layer, kind: "attention bias" }, weight(`${name}.o.bias`));
-    term({ name: `layers.${layer}.mlp`, layer, kind: "mlp" }, here(`layers.${layer}.mlp.out`));
-  }
-  if (config.norm === "layer") {
-    parts.push({ name: "bias", kind: "bias" });
-    values.push(dotEach(weight("finalNorm.bias"), unembedding));
-  }
+  const values = contributions.map(({ vectors }) => dotEach(vectors({ here, weight }), direction));
   return {
     values: cast(concat(values, 0), "float32"),
+    ...(config.norm === "layer" ? { bias: cast(dotEach(weight("finalNorm.bias"), unembedding), "float32") } : {}),
     total: cast(dotEach(here("finalNorm"), unembedding), "float32"),
   };
 }
@@ -153,7 +174,7 @@ function checkSum(terms: readonly AttributionTerm[], total: number): void {
   const sum = terms.reduce((whole, { value }) => whole + value, 0);
   const largest = terms.reduce((most, { value }) => Math.max(most, Math.abs(value)), Math.abs(total));
   if (Math.abs(sum - total) <= 1e-3 * largest) return;
-  throw failure(
+  throw usageError(
     `the terms add up to ${sum.toPrecision(6)} and the logit is ${total.toPrecision(6)}: a clamp changes the residual stream outside its parts; clamp embed, attn.z or mlp.out instead`,
   );
 }

@@ -36,6 +36,8 @@ export interface LensOptions {
   readonly bos?: boolean;
   /** Most logits held at once; 2^22 unless given, which with their float64 twins is some 150 MB. */
   readonly logitsAtOnce?: number;
+  /** Stops between two runs. */
+  readonly signal?: AbortSignal;
 }
 
 /**
@@ -44,7 +46,7 @@ export interface LensOptions {
  * no part of it. Throws where a site is not a residual stream, or `target` or `top` is out of range.
  */
 export async function logitLens(model: Model, prompt: Prompt, options: LensOptions = {}): Promise<Lens> {
-  const { top = 5, target, bos, logitsAtOnce = 2 ** 22 } = options;
+  const { top = 5, target, bos, logitsAtOnce = 2 ** 22, signal } = options;
   const { layers, vocabulary } = model.config;
   checkCount(top, vocabulary);
   if (target !== undefined) checkToken(target, vocabulary, "the target");
@@ -56,6 +58,7 @@ export async function logitLens(model: Model, prompt: Prompt, options: LensOptio
   const found = sites.map((site) => ({ site, positions: new Array<LensPosition>(tokens.length) }));
   const count = Math.max(1, Math.min(tokens.length, Math.floor(logitsAtOnce / (vocabulary * streams.length))));
   for (let from = 0; from < tokens.length; from += count) {
+    signal?.throwIfAborted();
     const start = Math.min(from, tokens.length - count); // all runs have one size, and with it one compiled graph
     const outputs = await runHead(model, packStreams(recording, streams, start, count), {
       top,

@@ -195,6 +195,7 @@ describe("what patching refuses", () => {
   it("sites with other numbers of heads", () =>
     rejects({ sites: "layers.0.attn.{q,k}", by: "head" }, "layers.0.attn.q has 4 heads and layers.0.attn.k 2"));
   it("positions out of range", () => rejects({ positions: [9] }, "position 9 is out of range"));
+  it("no positions", () => rejects({ positions: [] }, "no position was chosen"));
   it("tokens out of range", () => rejects({ metric: logitDifference(61, 2) }, "the answer 61 is not a token id"));
   it("a metric of another shape", () => rejects({ metric: (logits) => logits }, "a metric returns one number a row"));
   it("batches of no tokens", () => rejects({ batchTokens: 0 }, "batchTokens must be a whole number of at least 1"));

@@ -73,6 +73,7 @@ export async function activationPatching(model: Model, options: PatchingOptions)
   const sites = wholeSites(model, options.sites ?? (by === "head" ? "layers.*.attn.z" : "layers.*.residPre"));
   const { length } = tokens;
   const positions = (options.positions ?? tokens.map((_, p) => p)).map((p) => resolvePosition(p, length));
+  if (positions.length === 0) throw usageError("no position was chosen");
   const columns = by === "head" ? headsOf(sites) : positions;
   for (const site of sites) requireAxis(site, "position");
   const baseline = await runBaseline(model, [idsOf(tokens), idsOf(corrupt)], { sites, metric, by });

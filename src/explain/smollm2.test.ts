@@ -70,9 +70,6 @@ describe.skipIf(realModel === undefined)(`SmolLM2 explained (${needsRealModel})`
     const last = lens.layers[30]?.positions[4];
     expect(last?.target?.rank).toBe(1);
     expect(Math.abs((last?.target?.probability as number) - cases.capital.probability)).toBeLessThan(tolerance);
-    console.log(
-      `lens: worst KL difference ${worst.kl.toExponential(1)}, probability ${worst.probability.toExponential(1)}`,
-    );
   });
 
   it.each(["position", "head"] as const)("recovers the indirect object by %s as PyTorch does", async (by) => {
@@ -94,9 +91,6 @@ describe.skipIf(realModel === undefined)(`SmolLM2 explained (${needsRealModel})`
     const worst = (other: readonly (readonly number[])[]) =>
       Math.max(...map.recovered.flatMap((line, i) => line.map((x, j) => Math.abs(x - (other[i]?.[j] as number))))) /
       range;
-    console.log(
-      `patching by ${by}: worst difference ${worst(wanted).toExponential(1)} of the map's range ${range.toFixed(3)}`,
-    );
     expect(worst(wanted)).toBeLessThan(tolerance);
     expect(worst([...wanted].reverse())).toBeGreaterThan(100 * tolerance); // the map upside down is another map
   });

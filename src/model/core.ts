@@ -65,8 +65,25 @@ export interface PreparedCall {
   readonly feeds: ExtraFeeds;
 }
 
-/** Compiles what a call wants of a view. */
-export function prepareCall(
+/** Calls prepared for a view, by what they want: a view asked twice for the same compiles once. */
+const preparedCalls = new WeakMap<ViewState, Map<string, PreparedCall>>();
+const preparedLimit = 32;
+
+/** Compiles what a call wants of a view, or finds it compiled. */
+export function prepareCall(view: ViewState, form: "prompt" | "cached", wants: readonly Want[]): PreparedCall {
+  const known = preparedCalls.get(view) ?? new Map<string, PreparedCall>();
+  preparedCalls.set(view, known);
+  const key = form + JSON.stringify(wants);
+  const call = known.get(key) ?? compileCall(view, form, wants);
+  known.delete(key);
+  known.set(key, call); // last used, last in order
+  const [oldest] = known.keys();
+  if (known.size > preparedLimit && oldest !== undefined) known.delete(oldest);
+  return call;
+}
+
+/** Compiles a call: sites that it wants, and what `derive` computes from sites. */
+export function compileCall(
   view: ViewState,
   form: "prompt" | "cached",
   wants: readonly Want[],

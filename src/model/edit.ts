@@ -104,7 +104,12 @@ export function prepareGraph(
     return value;
   };
   const derived = derive?.({ site, last, input: inputNamed }) ?? {};
-  for (const [name, value] of Object.entries(derived)) outputs.set(name, value);
+  for (const [name, value] of Object.entries(derived)) {
+    if (inputsOf([...outputs.values(), value]).some((leaf) => leaf.node.attributes.name === name)) {
+      throw usageError(`the output "${name}" has the name of an input of the graph: call it something else`);
+    }
+    outputs.set(name, value);
+  }
   const declared = declareInputs(edited, outputs);
   return {
     graph: withOutputs(declared, outputs),

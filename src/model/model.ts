@@ -6,7 +6,7 @@ import { nearestNames, usageError } from "../errors.js";
 import { input, type Value } from "../graph/index.js";
 import { elementCount, type HostStatistics, type Tensor } from "../runtime/index.js";
 import type { Clamp, ClampValue } from "./clamps.js";
-import { bindClamp, prepareCall, runPrompt, type ViewState, weightValues } from "./core.js";
+import { bindClamp, compileCall, prepareCall, runPrompt, type ViewState, weightValues } from "./core.js";
 import { type DecoderConfig, decoderWeights } from "./decoder/config.js";
 import { decoderInputs } from "./decoder/decoder.js";
 import { type DeriveContext, extentOf, type Want } from "./edit.js";
@@ -146,7 +146,7 @@ export function makeModel(view: ViewState): Model {
     async compute(prompts, fn, { inputs = {}, ...options } = {}) {
       const tokens = idsOf(promptList(prompts), options);
       const rows = promptRows(tokens.map((line) => line.length));
-      const call = prepareCall(view, "prompt", [], computeFunction(view, fn, inputs));
+      const call = compileCall(view, "prompt", [], computeFunction(view, fn, inputs));
       return runPrompt(call, onlyIds(tokens), rows, { inputs });
     },
     async generate(prompt, options = {}) {

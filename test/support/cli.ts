@@ -4,7 +4,8 @@ import { existsSync } from "node:fs";
 import { fileURLToPath } from "node:url";
 import { type JsonSchema, schemas } from "../../src/cli/index.js";
 
-const main = fileURLToPath(new URL("../../dist/cli/main.js", import.meta.url));
+/** The built command. */
+export const commandFile = fileURLToPath(new URL("../../dist/cli/main.js", import.meta.url));
 
 export interface Ended {
   readonly code: number | null;
@@ -19,10 +20,10 @@ export interface CallOptions {
 
 /** Starts the command; standard input stays open unless there is an input. */
 export function start(args: readonly string[], home: string, options: CallOptions = {}): ChildProcess {
-  if (!existsSync(main)) throw new Error("the command is not built: npm run build");
+  if (!existsSync(commandFile)) throw new Error("the command is not built: npm run build");
   const { FORCE_COLOR: _, NO_COLOR: __, COLUMNS: ___, ...environment } = process.env;
   const env = { ...environment, PATCHCLAMP_HOME: home, ...options.environment };
-  return spawn(process.execPath, [main, ...args], { env, stdio: "pipe" });
+  return spawn(process.execPath, [commandFile, ...args], { env, stdio: "pipe" });
 }
 
 /** What a started command leaves when it ends. */

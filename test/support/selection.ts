@@ -34,10 +34,15 @@ export function extents({ decode = false, equal = false } = {}): Arbitrary<SiteE
     });
 }
 
-/** Parts of a site that are within range in every row that they select; positions count up to the shortest such row. */
-export function partsOf({ axes, shape, rows }: SiteExtent): Arbitrary<Part[]> {
+/** Parts of a site that select something in every row. */
+export function partsOf(extent: SiteExtent): Arbitrary<Part[]> {
+  const { axes, shape, rows } = extent;
   const shortest = Math.min(...rows.lengths);
-  return fc.tuple(...axes.map((axis, d) => partOf(isToken(axis) ? shortest : (shape[d] as number))));
+  return fc
+    .tuple(...axes.map((axis, d) => partOf(isToken(axis) ? shortest : (shape[d] as number))))
+    .filter((parts) =>
+      rows.lengths.every((_, row) => parts.every((_, d) => placesOf(extent, parts, d, row).length > 0)),
+    );
 }
 
 function partOf(size: number): Arbitrary<Part> {

@@ -73,8 +73,7 @@ async function sweep(options: Options, clamps: readonly ClampSpec[], context: Co
       figures.push(figure);
     }
     if (out !== undefined) {
-      context.signal.throwIfAborted();
-      await writePicture(figures, out);
+      await context.whole(() => writePicture(figures, out));
       context.progress.notice(`wrote ${out}`);
     }
     if (json) await printJson(context, { model: model.identity, ...(many ? { results } : results[0]) });
@@ -152,16 +151,17 @@ function figureOf(result: PatchResult, { clean, corrupt }: Pair): HeatmapFigure 
   const { by, heads = [], positions, tokens, answer, wrong, recovered } = result;
   const columns =
     by === "head" ? heads.map(String) : positions.map((position) => tokens[position]?.text ?? `${position}`);
+  const rows = siteLabels(result.sites);
   return {
     kind: "heatmap",
-    title: `Patching ${promptLabel(clean)} into ${promptLabel(corrupt)}`,
-    subtitle: `logit of “${answer.text}” less that of “${wrong.text}”`,
+    title: `Activation patching: “${answer.text}” against “${wrong.text}”`,
+    subtitle: `${promptLabel(clean)} into ${promptLabel(corrupt)}`,
     values: recovered,
-    rows: siteLabels(result.sites),
+    rows,
     columns,
-    rowAxis: { label: siteLabels(result.sites)[0] === result.sites[0]?.replace(/^layers\./, "") ? "site" : "layer" },
+    rowAxis: { label: rows.every((row) => /^\d+$/.test(row)) ? "layer" : "site" },
     columnAxis: { label: by === "head" ? "head" : "token" },
-    valueAxis: { label: "share recovered" },
+    valueAxis: { label: "share of the logit difference recovered" },
     scale: "diverging",
     rowOrder: "up",
   };

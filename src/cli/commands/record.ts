@@ -37,9 +37,8 @@ export function define(command: Command, context: Context): void {
       const prompts = inputs.map((input) => promptTokens(plain, input, options).map(({ id }) => id));
       announce(model, prompts, options, context);
       const recording = await model.record(prompts, options.sites, { maxBytes: options.maxBytes });
-      context.signal.throwIfAborted();
       const { saveRecording } = await import("../../model/index.js");
-      await saveRecording(recording, options.out);
+      await context.whole(() => saveRecording(recording, options.out));
       if (options.json) await printJson(context, recordJson(recording, options.out, many));
       else await printText(context, describe(recording, options.out));
     });

@@ -104,6 +104,9 @@ describe("resolvePart", () => {
     [range(2), true, { from: 2, to: Infinity }],
     [range(6, 9), true, { from: 6, to: 9 }],
     [range(-2), true, { from: 3, to: Infinity }],
+    [range(4, -4), true, { from: 4, to: 4 }],
+    [range(-2, 1), true, { from: 3, to: 3 }],
+    [range(undefined, -5), true, { from: 0, to: 0 }],
   ])("of %j (open: %s)", (part, open, wanted) => {
     expect(resolvePart(part, 5, "site", open)).toEqual(wanted);
   });
@@ -115,7 +118,10 @@ describe("resolvePart", () => {
     [range(3, 3), false, "the range 3:3 is empty or out of range in a site"],
     [range(0, 6), false, "the range 0:6 is empty or out of range in a site"],
     [range(-6), false, "the range -6: is empty or out of range in a site"],
-    [range(4, -4), true, "the range 4:-4 is empty or out of range in a site"],
+    [range(4, -4), false, "the range 4:-4 is empty or out of range in a site"],
+    [range(3, 2), true, "the range 3:2 is empty or out of range in a site"],
+    [range(-1, -2), true, "the range -1:-2 is empty or out of range in a site"],
+    [range(-6, 2), true, "the range -6:2 is empty or out of range in a site"],
   ])("refuses %j (open: %s)", (part, open, message) => {
     expect(() => resolvePart(part, 5, "a site", open)).toThrow(message);
   });

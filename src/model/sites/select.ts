@@ -21,7 +21,8 @@ export function countsTokens(axis: Axis): boolean {
 
 /**
  * The range of a part along a dimension of `size`. Throws where it does not lie within, naming the site and its shape;
- * with `open`, the dimension may still grow (generation), so only places before its start are out of range.
+ * with `open`, the dimension may still grow (generation), so only places before its start are out of range, and a range
+ * between two ends of which one moves (`-3:5`, `5:-3`) may be empty for a while.
  */
 export function resolvePart(part: Part, size: number, what: string, open = false): Range {
   if (part.kind === "all") return { from: 0, to: open ? Number.POSITIVE_INFINITY : size };
@@ -33,9 +34,10 @@ export function resolvePart(part: Part, size: number, what: string, open = false
   const end = open ? Number.POSITIVE_INFINITY : size;
   const from = part.from === undefined ? 0 : part.from < 0 ? part.from + size : part.from;
   const to = part.to === undefined ? end : part.to < 0 ? part.to + size : part.to;
-  if (from < 0 || to > end || from >= to)
+  const moving = open && part.to !== undefined && (part.from ?? 0) < 0 !== part.to < 0;
+  if (from < 0 || to > end || (from >= to && !moving))
     throw usageError(`the range ${part.from ?? ""}:${part.to ?? ""} is empty or out of range in ${what}`);
-  return { from, to };
+  return { from, to: Math.max(from, to) };
 }
 
 /** A site's shape in a batch, with its axes: what selections are made of. */
