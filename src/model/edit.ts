@@ -104,13 +104,14 @@ export function prepareGraph(
     return value;
   };
   const derived = derive?.({ site, last, input: inputNamed }) ?? {};
-  for (const [name, value] of Object.entries(derived)) {
-    if (inputsOf([...outputs.values(), value]).some((leaf) => leaf.node.attributes.name === name)) {
-      throw usageError(`the output "${name}" has the name of an input of the graph: call it something else`);
-    }
-    outputs.set(name, value);
-  }
+  for (const [name, value] of Object.entries(derived)) outputs.set(name, value);
   const declared = declareInputs(edited, outputs);
+  const taken = declared.inputs.find((value) => (value.node.attributes.name as string) in derived);
+  if (taken !== undefined) {
+    throw usageError(
+      `the output "${taken.node.attributes.name}" has the name of an input of the graph: call it something else`,
+    );
+  }
   return {
     graph: withOutputs(declared, outputs),
     feeds: (rows, options) =>
