@@ -6,12 +6,14 @@ import { usageError } from "../errors.js";
 import {
   add as addValues,
   div,
+  formatShape,
   matmul,
   max,
   mul,
   reduceMax,
   reduceMin,
   round,
+  sameShape,
   sub,
   transpose,
   type Value,
@@ -240,6 +242,12 @@ export function clamp(site: string, fn: ClampFunction): Clamp {
     name: "clamp",
     reference: parseSite(site),
     operandsAt: noOperands,
-    apply: (x, _, context) => fn(x, context),
+    apply(x, _, context) {
+      const result = fn(x, context);
+      if (result.dtype === x.dtype && sameShape(result.shape, x.shape)) return result;
+      throw usageError(
+        `the function returned ${result.dtype}${formatShape(result.shape)}; it must return the site's own ${x.dtype}${formatShape(x.shape)}`,
+      );
+    },
   };
 }

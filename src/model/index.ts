@@ -1,4 +1,7 @@
 /** The model room: open a model, record and clamp its sites, generate, read and replace its weights. */
+
+/** Readers of a checkpoint's configuration, which check what they read. */
+export * as checkpointFields from "./architectures/fields.js";
 export {
   type Architecture,
   architectures,

@@ -103,7 +103,7 @@ function checkSizes(
     const given = tokens ? (lengths?.[sourceOf(sizes, ranges[0] as Range, row)] ?? size) : size;
     if (given === to - from || (tokens && open && (parts[d] as Part).kind !== "index" && given <= to - from)) return;
     throw usageError(
-      `a value with ${given} entries along ${extent.axes[d]} does not fit the ${Math.min(to, length) - from} selected in ${describeExtent(extent, tokens ? row : undefined, length)}`,
+      `a value with ${given} entries along ${extent.axes[d]} does not fit the ${(tokens ? Math.min(to, length) : to) - from} selected in ${describeExtent(extent, tokens ? row : undefined, length)}`,
     );
   });
 }

@@ -7,6 +7,7 @@ import type { Axis } from "../../src/model/sites/names.js";
 import type { Part } from "../../src/model/sites/reference.js";
 import type { Rows } from "../../src/model/sites/rows.js";
 import type { SiteExtent } from "../../src/model/sites/select.js";
+import { type Tensor, tensorOf } from "../../src/runtime/index.js";
 
 const kinds: readonly (readonly Axis[])[] = [
   ["row", "position", "channel"],
@@ -100,3 +101,17 @@ export function multiIndices(shape: readonly number[]): number[][] {
 export function offsetIn(shape: readonly number[], index: readonly number[]): number {
   return shape.reduce((offset, size, d) => offset * size + (size === 1 ? 0 : (index[d] as number)), 0);
 }
+
+/** The same tensor with each element passed through `f`, rounded to float32. */
+export function mapped(value: Tensor, f: (x: number, index: readonly number[]) => number): Tensor {
+  const data = Array.from(value.data, Number);
+  return tensorOf(
+    "float32",
+    value.shape,
+    multiIndices(value.shape).map((index, i) => Math.fround(f(data[i] as number, index))),
+  );
+}
+
+/** `count` things, each made from its place. */
+export const numbersFrom = <T>(count: number, f: (i: number) => T): T[] =>
+  Array.from({ length: count }, (_, i) => f(i));
