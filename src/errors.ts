@@ -31,10 +31,24 @@ export function messageOf(error: unknown): string {
   return (error instanceof Error ? error.message : String(error)).replace(/\s*\n\s*/g, " ");
 }
 
+/** What `work` returns. Where it throws a `PatchclampError`, the message gets `where` (a file, say) in front. */
+export function located<T>(where: string, work: () => T): T {
+  try {
+    return work();
+  } catch (error) {
+    if (!(error instanceof PatchclampError)) throw error;
+    throw new PatchclampError(error.kind, `${where}: ${error.message}`, { cause: error });
+  }
+}
+
+/** Characters of names that are compared: what is longer came from a file that lies, and would take minutes. */
+const comparedCharacters = 100;
+
 /** The `count` names nearest to `name` by edit distance, for "did you mean". */
 export function nearestNames(name: string, names: Iterable<string>, count = 3): string[] {
+  const start = (text: string) => text.slice(0, comparedCharacters);
   return [...names]
-    .map((candidate) => ({ candidate, distance: editDistance(name, candidate) }))
+    .map((candidate) => ({ candidate, distance: editDistance(start(name), start(candidate)) }))
     .sort((a, b) => a.distance - b.distance)
     .slice(0, count)
     .map(({ candidate }) => candidate);

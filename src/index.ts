@@ -2,4 +2,13 @@
 export { type ErrorKind, PatchclampError } from "./errors.js";
 export * from "./explain/index.js";
 export * from "./model/index.js";
-export { createRuntime, normals, type Random, random, type Tensor, tensor, tensorOf } from "./runtime/index.js";
+export {
+  createRuntime,
+  normals,
+  type Random,
+  random,
+  type Tensor,
+  tensor,
+  tensorOf,
+  toNumbers,
+} from "./runtime/index.js";

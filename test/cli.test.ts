@@ -394,7 +394,7 @@ describe("pictures", () => {
 describe("the cache", () => {
   it("is listed and cleared, and nothing else in its folder is touched", async () => {
     const own = file("own");
-    await call(["sites", "--model", `${folder}llama-gqa`], own);
+    await callJson(["sites", "--model", `${folder}llama-gqa`], own);
     writeFileSync(join(own, "weights", "mine.safetensors"), "");
     const list = (await callJson(["cache"], own)) as { weights: { source: string; bytes: number }[]; bytes: number };
     expect(list.weights).toMatchObject([{ source: `${folder}llama-gqa` }]);

@@ -27,8 +27,14 @@ const gguf = ["--model", `${folder}llama-gguf`, "--threads", "1"];
 const run = [...gqa, "--ids", "5,17,42,3"];
 const file = (name: string) => join(work, name);
 
+/** What later tests stand on must have worked. */
+async function prepare(args: readonly string[]): Promise<void> {
+  const { code, stderr } = await call(args, home);
+  if (code !== 0) throw new Error(`${args[0]} failed while preparing: ${stderr}`);
+}
+
 beforeAll(async () => {
-  for (const model of [gqa, gguf]) await call(["sites", ...model], home); // converts: later calls have nothing to say
+  for (const model of [gqa, gguf]) await prepare(["sites", ...model]); // converts: later calls have nothing to say
   writeFileSync(file("notJson.json"), "{");
   writeFileSync(file("kind.json"), '[{"kind": "zero", "site": "embed"}, {"kind": "sett", "site": "embed"}]');
   writeFileSync(file("fields.json"), '[{"kind": "set", "site": "embed", "bits": 3}]');
@@ -36,7 +42,7 @@ beforeAll(async () => {
   writeFileSync(file("bad.jsonl"), '{"prompt": "a"}\n{"promt": "b"}\n');
   writeFileSync(file("empty.txt"), "\n");
   writeFileSync(file("two.txt"), "a\nb\n");
-  await call(["record", ...run, "--sites", "embed", "--out", file("embed.safetensors")], home);
+  await prepare(["record", ...run, "--sites", "embed", "--out", file("embed.safetensors")]);
 });
 afterAll(() => rmSync(work, { recursive: true, force: true }));
 
@@ -138,6 +144,7 @@ describe("what is wrong is one line, and nothing is on standard output", () => {
     [["lens", "--prompts", file("missing.txt"), ...gguf], /cannot read .*missing\.txt/],
     [["lens", ...run, "--out", join(work, "no", "x.html")], /there is no folder .*no/],
     [["clamp", ...run, "--set", `embed=${file("missing.safetensors")}:a`], /there is no file .*missing\.safetensors/],
+    [["clamp", ...run, "--patch", `embed=${file("missing.safetensors")}`], /there is no file .*missing\.safetensors/],
     [["clamp", ...run, "--mean", `embed=${file("notJson.json")}`], /notJson\.json/],
     [["clamp", ...run, "--scale", "logits=3e38"], /is not finite, or too large/],
     [["pull", "pypi:patchclamp-no-such-model", "--offline"], /offline forbids/],

@@ -17,6 +17,7 @@ const sideDoors: Readonly<Record<string, string>> = {
   "runtime/tensor.ts": "file formats need tensors and no sessions",
   "model/sites/names.ts": "`patchclamp sites` matches other names of a site without opening the room",
   "model/sites/reference.ts": "the same",
+  "model/sites/rows.ts": "prompts of a file are checked with their line before any of them runs",
 };
 
 interface Import {

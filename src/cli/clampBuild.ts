@@ -1,5 +1,5 @@
 /** From clamps as data to clamps of an opened model: files are read once each, tensors found by name. */
-import { nearestNames, usageError } from "../errors.js";
+import { located, nearestNames, usageError } from "../errors.js";
 import {
   add,
   type Clamp,
@@ -74,11 +74,11 @@ function tensorNamed(tensors: Readonly<Record<string, Tensor>>, name: string, pa
 async function operandOf({ value, file, tensor, factor = 1 }: ClampSpec, files: Files): Promise<ClampValue> {
   if (value !== undefined) return value;
   const found = await files.tensor(file as string, tensor as string);
-  if (factor === 1) return found;
+  const numbers = located(`${file}: "${tensor}"`, () => toNumbers(found));
   return tensorOf(
     "float32",
     found.shape,
-    toNumbers(found).map((number) => number * factor),
+    numbers.map((number) => number * factor),
   );
 }
 

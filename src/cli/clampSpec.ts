@@ -2,7 +2,7 @@
  * Clamps as data: what a flag such as `--set 'layers.3.mlp.act[:, -1, 7]=8'` or an entry of a `--clamps` file says. One
  * table of kinds; reading them needs no model, so that a wrong flag is refused before one is opened.
  */
-import { existsSync, readFileSync } from "node:fs";
+import { closeSync, existsSync, openSync, readSync } from "node:fs";
 import { dirname, resolve } from "node:path";
 import { failure, messageOf, nearestNames, usageError } from "../errors.js";
 import { numberPattern } from "./values.js";
@@ -60,7 +60,7 @@ export const clampKinds: Readonly<Record<ClampKind, Kind>> = {
     argument: "site=RECORDING[:name]",
     help: "the part takes what a recording holds there, or at the site `name`",
     forms: [{ needs: ["file"], may: ["tensor"] }],
-    read: (text) => (existsSync(text) ? { file: resolve(text) } : fileAndTensor(text)),
+    read: (text) => (existsSync(text) ? { file: resolve(text) } : (fileAndTensor(text) ?? { file: existing(text) })),
   },
   project: {
     argument: "site=FILE:name",
@@ -143,15 +143,33 @@ export function clampsFromFile(path: string): ClampSpec[] {
 function readJson(path: string): unknown {
   let text: Buffer;
   try {
-    text = readFileSync(path);
+    text = readStart(path, fileLimit + 1);
   } catch (error) {
     throw failure(`cannot read the clamps in ${path} (${messageOf(error)})`, error);
   }
-  if (text.length > fileLimit) throw failure(`${path} has ${text.length} bytes, too many for a list of clamps`);
+  if (text.length > fileLimit) throw failure(`${path} has more than ${fileLimit} bytes, too many for a list of clamps`);
   try {
     return JSON.parse(text.toString());
   } catch (error) {
     throw usageError(`${path} is not JSON: ${messageOf(error)}`, error);
+  }
+}
+
+/** The first bytes of a file, which may be a device that never ends. */
+function readStart(path: string, bytes: number): Buffer {
+  const file = openSync(path, "r");
+  try {
+    const chunks: Buffer[] = [];
+    for (let left = bytes; left > 0; ) {
+      const chunk = Buffer.alloc(Math.min(left, 1 << 16));
+      const read = readSync(file, chunk);
+      if (read === 0) break;
+      chunks.push(chunk.subarray(0, read));
+      left -= read;
+    }
+    return Buffer.concat(chunks);
+  } finally {
+    closeSync(file);
   }
 }
 

@@ -13,6 +13,9 @@ import { withoutControls, writeText } from "./terminal.js";
 /** How long a command may take to clean up after Ctrl-C (milliseconds); child processes get two seconds of it. */
 const grace = 3000;
 
+/** Characters of a message: what it quotes may come from a file and be of any length. */
+const longest = 1000;
+
 const words = process.argv.slice(2);
 const stop = new AbortController();
 let stoppedWith = 0;
@@ -80,7 +83,8 @@ function isUsage(error: unknown): boolean {
 
 function describe(error: unknown): string {
   const known = error instanceof CommanderError || error instanceof PatchclampError;
-  const message = messageOf(error).replace(/^error: /, "");
+  const whole = messageOf(error).replace(/^error: /, "");
+  const message = whole.length > longest ? `${whole.slice(0, longest / 2)} ... ${whole.slice(-longest / 2)}` : whole;
   const line = known ? message : `${message} (this is a bug in patchclamp: please report it, with what --debug shows)`;
   const debug = words.includes("--debug") && error instanceof Error ? `${error.stack}\n` : "";
   return `patchclamp: ${withoutControls(line)}\n${debug}`;

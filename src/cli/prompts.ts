@@ -2,9 +2,9 @@
  * Prompts come from one of four places: the argument, `--ids`, a file (lines, or JSONL), or standard input. All end as
  * token ids, so that what is shown is what is run.
  */
-import { readFile } from "node:fs/promises";
+import { createReadStream } from "node:fs";
 import { addAbortSignal, type Readable } from "node:stream";
-import { failure, messageOf, usageError } from "../errors.js";
+import { failure, messageOf, PatchclampError, usageError } from "../errors.js";
 import type { Model, Token } from "../model/index.js";
 
 /** A prompt as it was given. */
@@ -66,7 +66,7 @@ export interface FileRecord {
  * JSON object or string, else the lines themselves. Empty lines count for nothing.
  */
 export async function readRecords(path: string, stdin: Readable, signal: AbortSignal): Promise<FileRecord[]> {
-  const text = path === "-" ? await readAll(stdin, signal) : await readTextFile(path, signal);
+  const text = path === "-" ? await readAll(stdin, signal) : await readAll(createReadStream(path), signal, path);
   const lines = text
     .replace(/^\ufeff/, "")
     .split(/\r?\n/)
@@ -76,22 +76,22 @@ export async function readRecords(path: string, stdin: Readable, signal: AbortSi
   return lines.map(({ line, where }) => ({ value: json ? parseLine(line, where) : line, where }));
 }
 
-async function readTextFile(path: string, signal: AbortSignal): Promise<string> {
-  try {
-    return await readFile(path, { encoding: "utf8", signal });
-  } catch (error) {
-    signal.throwIfAborted();
-    throw failure(`cannot read ${path} (${messageOf(error)})`, error);
-  }
-}
+/** Bytes of prompts that are read at most: a device may never end. */
+const promptBytes = 128 << 20;
 
-async function readAll(stdin: Readable, signal: AbortSignal): Promise<string> {
+async function readAll(source: Readable, signal: AbortSignal, name = "standard input"): Promise<string> {
   const chunks: Buffer[] = [];
+  let bytes = 0;
   try {
-    for await (const chunk of addAbortSignal(signal, stdin)) chunks.push(Buffer.from(chunk as Buffer));
+    for await (const chunk of addAbortSignal(signal, source)) {
+      bytes += (chunk as Buffer).length;
+      if (bytes > promptBytes) throw failure(`${name} has more than the ${promptBytes} bytes that are read as prompts`);
+      chunks.push(Buffer.from(chunk as Buffer));
+    }
   } catch (error) {
     signal.throwIfAborted();
-    throw failure(`cannot read standard input (${messageOf(error)})`, error);
+    if (error instanceof PatchclampError) throw error;
+    throw failure(`cannot read ${name} (${messageOf(error)})`, error);
   }
   return Buffer.concat(chunks).toString("utf8");
 }

@@ -4,6 +4,7 @@
  */
 import type { Figure } from "../figures/index.js";
 import type { Model, Token } from "../model/index.js";
+import { checkRows } from "../model/sites/rows.js";
 import type { ClampSpec } from "./clampSpec.js";
 import { type Context, printJson, printText, withModel } from "./context.js";
 import type { RunOptions } from "./options.js";
@@ -46,11 +47,20 @@ export async function runEach(
   await checkPicture(options.out, inputs.length);
   await withModel(context, options, async (plain) => {
     const model = await withClamps(plain, clamps);
-    const prompts = inputs.map((input) => ({ tokens: promptTokens(plain, input, options), label: promptLabel(input) }));
+    const prompts = inputs.map((input) => {
+      const tokens = promptTokens(plain, input, options);
+      return { tokens, ids: tokens.map(({ id }) => id), label: promptLabel(input) };
+    });
+    // Before the first prompt runs and prints, all are known to be right.
+    checkRows(
+      prompts.map(({ ids }) => ids),
+      plain.config.vocabulary,
+      plain.config.context,
+    );
     const outcomes: Outcome[] = [];
-    for (const { tokens, label } of prompts) {
+    for (const prompt of prompts) {
       context.signal.throwIfAborted();
-      const outcome = await step({ model, plain, tokens, ids: tokens.map(({ id }) => id), label });
+      const outcome = await step({ model, plain, ...prompt });
       context.progress.end();
       if (!options.json) await printText(context, (outcomes.length > 0 ? "\n" : "") + (await outcome.text()));
       outcomes.push(outcome);

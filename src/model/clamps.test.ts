@@ -105,6 +105,8 @@ describe("@before", () => {
     expect(worstRow(before, await recordOf(act)).error).toBeGreaterThan(1e-3);
     expectSame(before, await recordOf(act, [zero("layers.0.mlp.act")]));
     expectSame(await recordOf(`${act}@before`), await recordOf(act));
+    const earlier = [zero("layers.0.mlp.act")];
+    expectSame(await recordOf(`${act}@before`, earlier), await recordOf(act, earlier));
   });
 
   it("can be asked for in part", async () => {

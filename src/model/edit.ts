@@ -91,7 +91,7 @@ export function prepareGraph(
     apply: (x: Value) => applyClamp(bound, i, x, inputNamed(decoderInputs.positions), feeders),
   }));
   const edited = edits.length === 0 ? base : spliceAll(base, edits);
-  const siteOf = (name: string) => edited.sites.get(name) ?? base.sites.get(name.replace(/@before$/, ""));
+  const siteOf = (name: string) => edited.sites.get(name) ?? edited.sites.get(name.replace(/@before$/, ""));
   const outputs = new Map<string, Value>();
   wants.forEach((want, i) => {
     outputs.set(want.name, selectOutput(want, i, siteOf(want.site) as Value, feeders));

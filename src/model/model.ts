@@ -2,7 +2,7 @@
  * An opened model, as people use it: record any site, clamp any site, generate, read and replace weights. A model is an
  * immutable view: `with` and `withWeights` return further views, which share everything and cost nothing to make.
  */
-import { nearestNames, usageError } from "../errors.js";
+import { failure, nearestNames, usageError } from "../errors.js";
 import { input, type Value } from "../graph/index.js";
 import { elementCount, type HostStatistics, type Tensor } from "../runtime/index.js";
 import type { Clamp, ClampValue } from "./clamps.js";
@@ -138,9 +138,14 @@ export function makeModel(view: ViewState): Model {
         wants.reduce((sum, want) => sum + wantBytes(view, want, rows), 0),
         options.maxBytes ?? recordingLimit,
       );
-      const outputs = await runPrompt(prepareCall(view, "prompt", wants), onlyIds(tokens), rows);
-      for (const want of wants) clearPadding(view, want, rows, outputs[want.name] as Tensor);
-      const named = Object.fromEntries(wants.map(({ name }) => [name, outputs[name] as Tensor]));
+      // Parts are not named by their indices inside the graph, so that another index is not another graph.
+      const keyed = wants.map((want, i) => (isWhole(want) ? want : { ...want, name: `${want.site} (part ${i})` }));
+      const outputs = await runPrompt(prepareCall(view, "prompt", keyed), onlyIds(tokens), rows);
+      const values = keyed.map(({ name }) => outputs[name] as Tensor);
+      wants.forEach((want, i) => {
+        clearPadding(view, want, rows, values[i] as Tensor);
+      });
+      const named = Object.fromEntries(wants.map(({ name }, i) => [name, values[i] as Tensor]));
       return { sites: named, tokens, model: core.identity };
     },
     async compute(prompts, fn, { inputs = {}, ...options } = {}) {
@@ -164,7 +169,12 @@ export function makeModel(view: ViewState): Model {
 
 function tokensOf({ core }: ViewState, prompt: Prompt, { bos }: PromptOptions): Token[] {
   if (typeof prompt !== "string") return core.tokenizer.ids(prompt);
-  return core.tokenizer.encode(prompt, bos === undefined ? {} : { bos });
+  const tokens = core.tokenizer.encode(prompt, bos === undefined ? {} : { bos });
+  const alien = tokens.find(({ id }) => id >= core.config.vocabulary);
+  if (alien === undefined) return tokens;
+  throw failure(
+    `${core.identity.source}: its tokenizer gives ${JSON.stringify(alien.text)} the id ${alien.id}, and its embedding holds ${core.config.vocabulary} tokens: they do not belong together`,
+  );
 }
 
 const onlyIds = (tokens: readonly (readonly Token[])[]) => tokens.map((line) => line.map(({ id }) => id));
@@ -177,6 +187,8 @@ function promptList(prompts: Prompt | readonly Prompt[]): readonly Prompt[] {
 }
 
 const listOf = (sites: string | readonly string[]) => (typeof sites === "string" ? [sites] : sites);
+
+const isWhole = ({ parts }: Want) => parts.every(({ kind }) => kind === "all");
 
 /** What a list of site references asks for; each name once. */
 function wantsOf({ core }: ViewState, sites: readonly string[]): Want[] {

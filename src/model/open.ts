@@ -6,7 +6,7 @@ import { createHash } from "node:crypto";
 import { access, constants, mkdir, readFile, statfs } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { basename, dirname, join } from "node:path";
-import { failure, messageOf, usageError } from "../errors.js";
+import { failure, located, messageOf, usageError } from "../errors.js";
 import { createRuntime, type Tensor, type WeightMode } from "../runtime/index.js";
 import {
   type Architecture,
@@ -24,6 +24,7 @@ import {
   openSafetensors,
   openWeights,
   readWeight,
+  removeUnfinished,
   type WeightFile,
 } from "./formats/index.js";
 import { idsOnlyTokenizer } from "./idsOnly.js";
@@ -64,6 +65,7 @@ export async function open(reference: string, options: OpenOptions = {}): Promis
   const found = await resolveModel(reference, { ...options, onProgress: (event) => onProgress?.(event) });
   const { mapping, tokenizer, convert } = await readModel(found, [...(options.architectures ?? []), ...architectures]);
   const file = await weightFile(found, mapping, convert, options);
+  await found.remember?.();
   signal?.throwIfAborted();
   const values = weightMode === "mapped" ? new Map<string, Tensor>() : await loadAll(file);
   const runtime = createRuntime({
@@ -105,7 +107,10 @@ async function readModel(found: ModelFiles, table: readonly Architecture[]): Pro
       gguf === undefined
         ? await mappingFromConfig(found, table, has)
         : mappingFromGguf(checkpoint, gguf[1], table, has);
-    const tokenizer = gguf === undefined ? await tokenizerOf(found, mapping) : tokenizerFromGguf(checkpoint.metadata);
+    const tokenizer =
+      gguf === undefined
+        ? await tokenizerOf(found, mapping)
+        : located(gguf[1], () => tokenizerFromGguf(checkpoint.metadata));
     return { mapping, tokenizer, convert: (target, options) => convertFrom(found, mapping, target, options) };
   } finally {
     await checkpoint.close();
@@ -118,8 +123,11 @@ function openCheckpoint(found: ModelFiles): Promise<Checkpoint> {
 }
 
 function safetensorPaths(found: ModelFiles): string[] {
-  const paths = [...found.files].filter(([name]) => name.endsWith(".safetensors")).map(([, path]) => path);
-  if (paths.length === 0) throw failure(`${found.source} holds no .safetensors or .gguf file`);
+  const paths = [...found.files]
+    .filter(([name]) => /\.safetensors(\.index\.json)?$/.test(name))
+    .map(([, path]) => path);
+  if (paths.every((path) => path.endsWith(".json")))
+    throw failure(`${found.source} holds no .safetensors or .gguf file`);
   return paths;
 }
 
@@ -156,11 +164,12 @@ async function tokenizerOf(found: ModelFiles, { config }: Mapping): Promise<Toke
     const file = found.files.get(name);
     return file === undefined ? undefined : readJson(file);
   };
-  return tokenizerFromFiles({
+  const files = {
     tokenizer: await readJson(path),
     config: await withTemplate(found, await optional("tokenizer_config.json")),
     generation: await optional("generation_config.json"),
-  });
+  };
+  return located(found.source, () => tokenizerFromFiles(files));
 }
 
 /** Newer models keep their chat template in a file of its own. */
@@ -208,15 +217,27 @@ async function weightFile(
   const planned = createHash("sha256").update(JSON.stringify(plan)).digest("hex").slice(0, 12);
   const name = join("weights", `${found.hash}-${planned}-${layout}.safetensors`);
   const places = [join(cacheFolder(cacheOption(options)), name), join(tmpdir(), "patchclamp", name)];
-  for (const path of places) if (await exists(path)) return openWeights(path);
+  for (const path of places) {
+    const file = (await exists(path)) ? await openKept(path, options) : undefined;
+    if (file !== undefined) return file;
+  }
   const [target, fallback] = places as [string, string];
   const path = (await writable(dirname(target))) ? target : fallback;
   await mkdir(dirname(path), { recursive: true });
+  await removeUnfinished(dirname(path));
   options.onProgress?.({
     kind: "notice",
     message: `converting ${basename(found.source)} once to float32: ${path} (${await freeSpace(dirname(path))} free)`,
   });
   return convert(path, options);
+}
+
+/** Weights that were converted before; undefined where the file is damaged, for it can be made again. */
+function openKept(path: string, { onProgress }: OpenOptions): Promise<WeightFile | undefined> {
+  return openWeights(path).catch((error: unknown) => {
+    onProgress?.({ kind: "notice", message: `${messageOf(error)}; converting again` });
+    return undefined;
+  });
 }
 
 function cacheOption({ cache }: OpenOptions): { cache?: string } {

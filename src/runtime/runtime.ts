@@ -72,6 +72,8 @@ export function createRuntime({
   if (!Number.isInteger(threads) || threads < 1) {
     throw usageError(`threads must be a whole number of at least 1, not ${threads}`);
   }
+  // The runtime would report every session to its maker and keep a log beside the user's temporary files.
+  process.env.ORT_DISABLE_TELEMETRY ??= "1";
   const host = worker ? workerHost({ threads, maxSessions }) : localHost({ threads, maxSessions });
   return {
     compile(graph, options = {}) {

@@ -51,6 +51,17 @@ export function joinParts(
   return Buffer.concat([length, header, ...Object.values(tensors).map(({ data }) => data)]);
 }
 
+/** A recording of prompts of two tokens, 5 and 7, as a file; `metadata` replaces fields of it. */
+export function recordingFile(
+  tensors: Record<string, StoredTensor>,
+  metadata: Readonly<Record<string, string>> = {},
+): Buffer {
+  const tokens = [5, 7].map((id, i) => ({ id, text: `#${id}`, start: 2 * i, end: 2 * i + 2 }));
+  const model = { name: "tiny", source: "tiny", hash: "0", precision: "float32" };
+  const own = { format: "patchclamp recording 1", tokens: JSON.stringify([tokens]), model: JSON.stringify(model) };
+  return joinParts({ tensors, metadata: { ...own, ...metadata } });
+}
+
 type Json = Record<string, unknown>;
 
 /** What to change in a copy of a committed model of safetensors. */

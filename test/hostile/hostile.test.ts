@@ -34,6 +34,5 @@ afterAll(() => bench.close());
 
 for (const kind of kinds)
   describe.concurrent(kind, () => {
-    for (const hostile of cases.filter((entry) => entry.kind === kind))
-      it(hostile.name, () => bench.run(hostile));
+    for (const hostile of cases.filter((entry) => entry.kind === kind)) it(hostile.name, () => bench.run(hostile));
   });

@@ -50,6 +50,9 @@ function blocksOf(text: string): Block[] {
   }));
 }
 
+/** Outputs in the documents are those of SmolLM2's 4-bit GGUF file; other copies of the model say other numbers. */
+export const outputsCompared = realModel?.endsWith(".gguf") === true || process.env.PATCHCLAMP_TEST_GGUF !== undefined;
+
 const tiny = join(root, "test/fixtures/models/llama-gguf/model.gguf");
 const tinyLayers = 3;
 const tinyHeads = 4;
@@ -103,18 +106,28 @@ export function commandsOf({ text }: Block): string[] {
     .filter((line) => line.trim() !== "");
 }
 
-/** Runs a line of a `sh` block: what calls `npx patchclamp`, with this repository's command and the model of the tests. */
+/**
+ * Runs a line of a `sh` block. What it calls by `npx patchclamp` is this repository's command with the model of the tests;
+ * tests are run in the changed copy of the sources; anything else is refused.
+ */
 export async function runCommand(line: string, folder: string): Promise<Run> {
+  const tests = /^npx vitest (.*)$/.exec(line)?.[1];
+  if (tests !== undefined) return run("sh", ["-c", `"$NODE" "$VITEST" ${tests}`], join(folder, "changed"), programs);
+  if (!line.includes("npx patchclamp "))
+    return { code: 1, stdout: "", stderr: "neither run nor on the list of what isn't" };
   const call = line.replace(/^.*?npx patchclamp /, "");
   const command = /^[\w-]+/.exec(call)?.[0] ?? "";
   const model = withoutModel.test(call) || call.includes("--model ") ? "" : ' --model "$MODEL"';
   const script = `"$NODE" "$COMMAND" ${command}${model}${substituted(call.slice(command.length))}`;
-  return run("sh", ["-c", script], folder, {
-    NODE: process.execPath,
-    COMMAND: join(root, "dist/cli/main.js"),
-    MODEL: realModel ?? tiny,
-  });
+  return run("sh", ["-c", script], folder, programs);
 }
+
+const programs = {
+  NODE: process.execPath,
+  COMMAND: join(root, "dist/cli/main.js"),
+  VITEST: join(root, "node_modules/vitest/vitest.mjs"),
+  MODEL: realModel ?? tiny,
+};
 
 /** Type-checks and runs the program of a page in a folder, against the package in `packageFolder`. */
 export async function runProgram(source: string, folder: string, packageFolder: string): Promise<Run> {
@@ -175,21 +188,36 @@ function applied(source: string, hunk: string, where: string): string {
   return source.replace(before, () => after);
 }
 
+/** Numbers with a point may differ by this share: other processors round otherwise, and what is shown has few digits. */
+const shownTolerance = 0.02;
+
 /**
  * The first line of an output block that was not printed after those before it, or undefined. A line `...` stands for
- * any lines, a line that ends in ` ...` for any that begin so.
+ * any lines, a line that ends in ` ...` for any that begin so. Spaces count once.
  */
 export function firstMissing(expected: string, printed: string): string | undefined {
-  const lines = printed.split("\n").map((line) => line.trimEnd());
+  const lines = printed.split("\n").map(words);
   let at = 0;
-  for (const line of expected.split("\n").map((text) => text.trimEnd())) {
-    if (line === "" || line === "...") continue;
-    const fits = line.endsWith(" ...")
-      ? (own: string) => own.startsWith(line.slice(0, -4))
-      : (own: string) => own === line;
-    const found = lines.slice(at).findIndex(fits);
+  for (const line of expected.split("\n")) {
+    const wanted = words(line);
+    const open = wanted.at(-1) === "...";
+    if (open) wanted.pop();
+    if (wanted.length === 0) continue;
+    const found = lines.slice(at).findIndex((own) => {
+      return (open || own.length === wanted.length) && wanted.every((word, i) => sameWord(word, own[i]));
+    });
     if (found < 0) return line;
     at += found + 1;
   }
   return undefined;
+}
+
+const words = (line: string) => line.split(/\s+/).filter((word) => word !== "");
+
+function sameWord(wanted: string, own: string | undefined): boolean {
+  if (own === undefined || wanted === own) return wanted === own;
+  const decimal = /^[^\d]*\d+\.\d+[^\d]*$/;
+  if (!decimal.test(wanted) || !decimal.test(own)) return false;
+  const [a, b] = [wanted, own].map((word) => Number(word.replace(/[^\d.]/g, ""))) as [number, number];
+  return Math.abs(a - b) <= shownTolerance * Math.abs(a) && wanted.replace(/[\d.]/g, "") === own.replace(/[\d.]/g, "");
 }

@@ -5,7 +5,7 @@ import { addExample, addPromptOptions, addRunOptions, type RunOptions } from "..
 import { tokenPrinter } from "../pictures.js";
 import { type Run, runEach, tokensJson } from "../run.js";
 import type { GenerateResult } from "../schemas.js";
-import { type OutputStream, withoutControls } from "../terminal.js";
+import { withoutControls } from "../terminal.js";
 import { finiteNumber, wholeNumber } from "../values.js";
 
 interface Options extends RunOptions {
@@ -45,7 +45,8 @@ async function continuationOf({ model, ids, tokens }: Run, options: Options, { s
     const show = await tokenPrinter();
     progress.notice(`tokens: ${tokens.map(({ text }) => show(text)).join(" | ")}`);
   }
-  const printer = streamPrinter(stdout, stop ?? []);
+  // On a terminal, control characters are shown and not obeyed.
+  const write = (text: string) => stdout.write(stdout.isTTY ? withoutControls(text) : text);
   const generation = await model.generate(ids, {
     maxTokens,
     temperature,
@@ -54,7 +55,7 @@ async function continuationOf({ model, ids, tokens }: Run, options: Options, { s
     ...(topK === undefined ? {} : { topK }),
     ...(topP === undefined ? {} : { topP }),
     ...(stop === undefined ? {} : { stop }),
-    ...(json ? {} : { stream: ({ text }) => printer.push(text) }),
+    ...(json ? {} : { stream: ({ text }) => write(text) }),
   });
   const { text, finish, tokensPerSecond } = generation;
   const result: GenerateResult = {
@@ -64,28 +65,5 @@ async function continuationOf({ model, ids, tokens }: Run, options: Options, { s
     tokensPerSecond,
     finish,
   };
-  return { result, text: () => `${printer.rest(text)}\n` };
-}
-
-/**
- * Prints text as it comes, but never the beginning of a stop text: what could be one is held back until it isn't.
- * On a terminal, control characters are shown and not obeyed.
- */
-function streamPrinter(stdout: OutputStream, stop: readonly string[]) {
-  const held = Math.max(0, ...stop.map((text) => text.length - 1));
-  const shown = (text: string) => (stdout.isTTY ? withoutControls(text) : text);
-  let text = "";
-  let printed = 0;
-  return {
-    push(piece: string) {
-      text += piece;
-      let end = text.length - held;
-      // half a surrogate pair cannot be written alone
-      if (held > 0 && /[\ud800-\udbff]/.test(text[end - 1] ?? "")) end -= 1;
-      if (end <= printed) return;
-      stdout.write(shown(text.slice(printed, end)));
-      printed = end;
-    },
-    rest: (whole: string) => shown(whole.slice(printed)),
-  };
+  return { result, text: () => "\n" };
 }

@@ -5,7 +5,7 @@
 import { failure, nearestNames } from "../../errors.js";
 import { type DecoderConfig, decoderWeights } from "../decoder/config.js";
 import type { WeightPlan } from "../formats/index.js";
-import type { Fields } from "./fields.js";
+import { type Fields, shown } from "./fields.js";
 
 /** Whether a stored tensor of that name exists: some checkpoints leave out what others hold. */
 export type Has = (tensor: string) => boolean;
@@ -56,7 +56,5 @@ export function findArchitecture(
   if (found !== undefined) return found;
   const known = table.flatMap((architecture) => architecture[key]);
   const nearest = typeof value === "string" ? `; the nearest of these is ${nearestNames(value, known, 1)[0]}` : "";
-  throw failure(
-    `${where} has the architecture ${JSON.stringify(value) ?? "missing"}; known ones are ${known.join(", ")}${nearest}`,
-  );
+  throw failure(`${where} has the architecture ${shown(value)}; known ones are ${known.join(", ")}${nearest}`);
 }

@@ -16,14 +16,25 @@ export function jsonFields(value: unknown, where: string): Fields {
   return { where, get: (key) => (Object.hasOwn(record, key) ? record[key] : undefined) };
 }
 
-const largest = 2 ** 31;
+/** Work and memory grow with sizes before the weights are looked at: no model comes near these. */
+const largestSize = 2 ** 24;
+const mostLayers = 2 ** 12;
 
-/** A whole number of at least 1; `fallback` where the field is absent or null. */
+/** A whole number from 1 to 2^24; `fallback` where the field is absent or null. */
 export function size(fields: Fields, key: string, fallback?: number): number {
+  return wholeNumber(fields, key, largestSize, fallback);
+}
+
+/** A number of layers: a whole number from 1 to 4,096. */
+export function layerCount(fields: Fields, key: string): number {
+  return wholeNumber(fields, key, mostLayers);
+}
+
+function wholeNumber(fields: Fields, key: string, largest: number, fallback?: number): number {
   const value = absent(fields.get(key)) ? fallback : fields.get(key);
   const number = typeof value === "bigint" ? Number(value) : value;
   if (typeof number !== "number" || !Number.isInteger(number) || number < 1 || number > largest) {
-    throw failure(`${fields.where}: "${key}" is ${shown(value)}; it must be a whole number of at least 1`);
+    throw failure(`${fields.where}: "${key}" is ${shown(value)}; it must be a whole number from 1 to ${largest}`);
   }
   return number;
 }
@@ -67,9 +78,11 @@ function absent(value: unknown): boolean {
   return value === undefined || value === null;
 }
 
-function shown(value: unknown): string {
-  if (typeof value === "bigint") return `${value}`;
-  return value === undefined ? "missing" : (JSON.stringify(value)?.slice(0, 60) ?? typeof value);
+/** A value of a configuration as messages quote it, of any length and kind. */
+export function shown(value: unknown): string {
+  if (value === undefined) return "missing";
+  const text = typeof value === "bigint" ? `${value}` : (JSON.stringify(value) ?? typeof value);
+  return text.length > 60 ? `${text.slice(0, 60)}...` : text;
 }
 
 /** Throws where sizes do not fit together. */

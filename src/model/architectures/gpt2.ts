@@ -1,7 +1,7 @@
 /** GPT-2-shaped models (Radford et al. 2019): layer norms, learned positions, one product for queries, keys and values. */
 import type { DecoderConfig } from "../decoder/config.js";
 import { type Architecture, type Origin, planWeights, splitWeightName } from "./architecture.js";
-import { choice, divides, type Fields, positive, size, unsupportedUnless } from "./fields.js";
+import { choice, divides, type Fields, layerCount, positive, size, unsupportedUnless } from "./fields.js";
 
 const activations = {
   gelu_new: "geluTanh",
@@ -21,7 +21,7 @@ export const gpt2: Architecture = {
     unsupportedUnless(fields, "add_cross_attention", [false]);
     const width = size(fields, "n_embd");
     const config = makeConfig(fields, {
-      layers: size(fields, "n_layer"),
+      layers: layerCount(fields, "n_layer"),
       width,
       heads: size(fields, "n_head"),
       mlpWidth: size(fields, "n_inner", 4 * width),
@@ -38,7 +38,7 @@ export const gpt2: Architecture = {
     const key = (name: string) => `gpt2.${name}`;
     const width = size(fields, key("embedding_length"));
     const config = makeConfig(fields, {
-      layers: size(fields, key("block_count")),
+      layers: layerCount(fields, key("block_count")),
       width,
       heads: size(fields, key("attention.head_count")),
       mlpWidth: size(fields, key("feed_forward_length")),

@@ -15,4 +15,14 @@ export {
   planWeights,
   splitWeightName,
 } from "./architecture.js";
-export { choice, divides, type Fields, flag, jsonFields, positive, size, unsupportedUnless } from "./fields.js";
+export {
+  choice,
+  divides,
+  type Fields,
+  flag,
+  jsonFields,
+  layerCount,
+  positive,
+  size,
+  unsupportedUnless,
+} from "./fields.js";

@@ -2,7 +2,17 @@
 import { failure } from "../../errors.js";
 import type { DecoderConfig } from "../decoder/config.js";
 import { type Architecture, type Origin, planWeights, splitWeightName } from "./architecture.js";
-import { choice, divides, type Fields, flag, jsonFields, positive, size, unsupportedUnless } from "./fields.js";
+import {
+  choice,
+  divides,
+  type Fields,
+  flag,
+  jsonFields,
+  layerCount,
+  positive,
+  size,
+  unsupportedUnless,
+} from "./fields.js";
 
 export const llama: Architecture = {
   name: "llama",
@@ -15,7 +25,7 @@ export const llama: Architecture = {
     const mlpBias = flag(fields, "mlp_bias", false);
     const attentionBias = flag(fields, "attention_bias", false);
     const config = makeConfig({
-      layers: size(fields, "num_hidden_layers"),
+      layers: layerCount(fields, "num_hidden_layers"),
       width,
       heads,
       keyValueHeads: size(fields, "num_key_value_heads", heads),
@@ -48,7 +58,7 @@ export const llama: Architecture = {
       throw failure(`${fields.where} scales its rotary frequencies (rope_freqs.weight), which is not supported`);
     const biased = (tensor: string) => has(`blk.0.${tensor}.bias`);
     const config = makeConfig({
-      layers: size(fields, key("block_count")),
+      layers: layerCount(fields, key("block_count")),
       width,
       heads,
       keyValueHeads: size(fields, key("attention.head_count_kv"), heads),

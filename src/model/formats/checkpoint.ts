@@ -20,6 +20,8 @@ export interface StoredTensor {
 /** An open checkpoint. Its files stay open until `close`. */
 export interface Checkpoint {
   readonly format: "safetensors" | "gguf";
+  /** Names the file or files in messages. */
+  readonly where: string;
   /** GGUF's key-values; the `__metadata__` strings of safetensors. */
   readonly metadata: ReadonlyMap<string, unknown>;
   readonly tensors: ReadonlyMap<string, StoredTensor>;
@@ -50,6 +52,7 @@ export function checkpointOf(
 ): Checkpoint {
   return {
     format,
+    where: files.length === 1 ? (files[0] as OpenFile).path : `${files[0]?.path} and ${files.length - 1} more`,
     metadata,
     tensors,
     async read(name, rows) {

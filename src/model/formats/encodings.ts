@@ -15,6 +15,8 @@ export interface Encoding {
   readonly bytes: number;
   /** The type's number in GGUF, if it has one. */
   readonly ggml?: number;
+  /** Holds whole numbers, which are weights only with scales that a checkpoint would keep elsewhere. */
+  readonly whole?: true;
   /** To float32. Types without it can be listed, not read. */
   readonly decode?: Decode;
 }
@@ -24,12 +26,12 @@ const encodings: readonly Encoding[] = [
   { name: "F64", values: 1, bytes: 8, ggml: 28, decode: decodeF64 },
   { name: "F16", values: 1, bytes: 2, ggml: 1, decode: decodeF16 },
   { name: "BF16", values: 1, bytes: 2, ggml: 30, decode: decodeBF16 },
-  { name: "I64", values: 1, bytes: 8, ggml: 27, decode: decodeI64 },
-  { name: "I32", values: 1, bytes: 4, ggml: 26, decode: decodeI32 },
-  { name: "I16", values: 1, bytes: 2, ggml: 25, decode: decodeI16 },
-  { name: "I8", values: 1, bytes: 1, ggml: 24, decode: decodeI8 },
-  { name: "U8", values: 1, bytes: 1, decode: decodeU8 },
-  { name: "BOOL", values: 1, bytes: 1, decode: decodeU8 },
+  { name: "I64", values: 1, whole: true, bytes: 8, ggml: 27, decode: decodeI64 },
+  { name: "I32", values: 1, whole: true, bytes: 4, ggml: 26, decode: decodeI32 },
+  { name: "I16", values: 1, whole: true, bytes: 2, ggml: 25, decode: decodeI16 },
+  { name: "I8", values: 1, whole: true, bytes: 1, ggml: 24, decode: decodeI8 },
+  { name: "U8", values: 1, whole: true, bytes: 1, decode: decodeU8 },
+  { name: "BOOL", values: 1, whole: true, bytes: 1, decode: decodeU8 },
   { name: "U16", values: 1, bytes: 2 },
   { name: "U32", values: 1, bytes: 4 },
   { name: "U64", values: 1, bytes: 8 },
@@ -75,9 +77,16 @@ export function ggmlEncoding(type: number): Encoding | undefined {
   return byGgml.get(type);
 }
 
-/** Whether a type of this name can be read as float32. */
-export function isReadable(name: string): boolean {
-  return encodings.some((encoding) => encoding.name === name && encoding.decode);
+const weightNames = encodings.filter(({ decode, whole }) => decode !== undefined && !whole).map(({ name }) => name);
+
+/** Whether a type of this name can be read as weights. */
+export function holdsWeights(name: string): boolean {
+  return weightNames.includes(name);
+}
+
+/** The names of the types that can be read as weights, for messages. */
+export function weightEncodings(): string {
+  return weightNames.join(", ");
 }
 
 /** The names of the types that can be read as float32, for messages. */

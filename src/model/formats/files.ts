@@ -4,7 +4,7 @@
  */
 import { randomUUID } from "node:crypto";
 import { constants } from "node:fs";
-import { type FileHandle, open, rename, rm } from "node:fs/promises";
+import { type FileHandle, open, readdir, rename, rm, stat } from "node:fs/promises";
 import { dirname, join } from "node:path";
 import { failure, messageOf } from "../../errors.js";
 
@@ -61,6 +61,8 @@ export async function writeFrom(handle: FileHandle, source: Uint8Array, position
   }
 }
 
+const temporaryName = /^\.patchclamp-[0-9a-f-]{36}$/;
+
 /**
  * Makes the file `path` from what `write` writes, all or nothing: a temporary file in the same folder is written, synced
  * to the disk and renamed. If anything throws, the target stays as it was and the temporary file is removed.
@@ -80,6 +82,18 @@ export async function writeAtomically(path: string, write: (handle: FileHandle) 
     // The first error is the one worth telling.
     await rm(temporary, { force: true }).catch(() => undefined);
     throw systemFailure("write", path, error);
+  }
+}
+
+/** A file that is being written grows all the time: one that did not for so long (milliseconds) belongs to a dead process. */
+const abandonedAfter = 3600 * 1000;
+
+/** Removes what processes that were killed left behind while they made a file of this folder. */
+export async function removeUnfinished(folder: string): Promise<void> {
+  const names = (await readdir(folder)).filter((name) => temporaryName.test(name));
+  for (const path of names.map((name) => join(folder, name))) {
+    const { mtimeMs } = await stat(path).catch(() => ({ mtimeMs: Number.POSITIVE_INFINITY }));
+    if (Date.now() - mtimeMs > abandonedAfter) await rm(path, { force: true }).catch(() => undefined);
   }
 }
 

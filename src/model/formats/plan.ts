@@ -4,7 +4,7 @@
  */
 import { failure, usageError } from "../../errors.js";
 import { type Checkpoint, type StoredTensor, unknownTensor } from "./checkpoint.js";
-import { isReadable, readableEncodings } from "./encodings.js";
+import { holdsWeights, weightEncodings } from "./encodings.js";
 import { quoted } from "./files.js";
 
 /** One weight of the result. The steps apply in the order of the fields here. */
@@ -102,8 +102,8 @@ export function resolveWeight(checkpoint: Checkpoint, entry: WeightPlan): Resolv
 function find(checkpoint: Checkpoint, name: string): StoredTensor {
   const tensor = checkpoint.tensors.get(name);
   if (!tensor) throw failure(unknownTensor(name, checkpoint.tensors.keys()));
-  if (isReadable(tensor.dtype)) return tensor;
-  throw failure(`${quoted(name)} is stored as ${tensor.dtype}; readable are ${readableEncodings()}`);
+  if (holdsWeights(tensor.dtype)) return tensor;
+  throw failure(`${quoted(name)} is stored as ${tensor.dtype}; weights are ${weightEncodings()}`);
 }
 
 function resolveTransform(entry: WeightPlan, taken: readonly number[], width: number) {

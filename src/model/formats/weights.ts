@@ -4,7 +4,7 @@
  * piece by piece, the writing of one piece alongside the decoding of the next.
  */
 import type { FileHandle } from "node:fs/promises";
-import { failure, usageError } from "../../errors.js";
+import { failure, located, usageError } from "../../errors.js";
 import { type Checkpoint, unknownTensor } from "./checkpoint.js";
 import { allocate, bytesOf, quoted, readInto, withFile, writeAtomically, writeFrom } from "./files.js";
 import { alignment, metadataKey, readHeader, renderHeader } from "./header.js";
@@ -51,7 +51,7 @@ export async function convertWeights(
 ): Promise<WeightFile> {
   const { metadata = {} } = options;
   checkNames(target, plan, metadata);
-  const weights = plan.map((entry) => resolveWeight(checkpoint, entry));
+  const weights = located(checkpoint.where, () => plan.map((entry) => resolveWeight(checkpoint, entry)));
   weights.sort((a, b) => alignmentOf(b.bytes) - alignmentOf(a.bytes));
   const { header, offsets } = renderHeader(
     weights.map(({ name, shape, bytes }) => ({ name, dtype: "F32", shape, bytes })),
@@ -118,7 +118,7 @@ async function* pieces(
       if (!allowNonFinite) nonFinite += countNonFinite(values);
       yield { index, weight, from: row * weight.inner, rows: (end - row) * weight.inner, values };
     }
-    if (nonFinite > 0) throw failure(`${weight.source}: ${nonFinite} values are NaN or infinite`);
+    if (nonFinite > 0) throw failure(`${checkpoint.where}: ${weight.source}: ${nonFinite} values are NaN or infinite`);
   }
   signal?.throwIfAborted();
 }

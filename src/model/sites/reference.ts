@@ -24,8 +24,15 @@ export interface SiteReference {
 
 const axisNames = ["row", "position", "key", "head", "neuron", "channel", "expert", "token"] as const;
 
+/** Characters of a reference: several times the longest that makes sense. A pattern made from more may never end. */
+const longest = 400;
+
 /** Parses a site reference. Throws where the suffix is not one. */
 export function parseSite(text: string): SiteReference {
+  if (text.length > longest)
+    throw usageError(
+      `"${text.slice(0, 60)}..." is not a site: it has ${text.length} characters, at most ${longest} make sense`,
+    );
   const match = /^([^[\]]+?)(\[([^[\]]*)\])?$/.exec(text.trim());
   const name = match?.[1];
   if (match === null || name === undefined || /\s/.test(name)) {
@@ -84,8 +91,8 @@ export function partsFor(reference: SiteReference, axes: readonly Axis[], site: 
 
 /** Whether a canonical name matches a glob: `*` within a dot-separated part, `**` across them, `{a,b}` one of several. */
 export function globPattern(glob: string): RegExp {
-  const source = glob.replace(/\*\*|\*|\{[^{}]*\}|[.+?^$()|\\{}[\]]/g, (token) => {
-    if (token === "**") return ".*";
+  const source = glob.replace(/\*{2,}|\*|\{[^{}]*\}|[.+?^$()|\\{}[\]]/g, (token) => {
+    if (token.startsWith("**")) return ".*"; // one, however many stars: several in a row would be tried in every way
     if (token === "*") return "[^.]*";
     if (token.startsWith("{") && token.length > 1) {
       const choices = token.slice(1, -1).split(",");

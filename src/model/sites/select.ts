@@ -182,8 +182,7 @@ export function clampMasks(extent: SiteExtent, parts: readonly Part[], open: boo
 
 function fillRow(mask: Tensor<"bool">, extent: SiteExtent, axis: number, row: number, range: Range): void {
   const size = mask.shape[1] as number;
-  const padding = Math.max(0, columnOf(extent, axis, row, 0));
-  const from = Math.max(padding, columnOf(extent, axis, row, range.from));
+  const from = Math.max(0, columnOf(extent, axis, row, range.from));
   const to = Math.min(size, columnOf(extent, axis, row, range.to));
   if (from < to) mask.data.fill(1, row * size + from, row * size + to);
 }

@@ -154,19 +154,26 @@ export async function writeName(cache: string, name: string, place: Place): Prom
   await writeJson(nameFile(cache, name), { place: place.text });
 }
 
+/** The record of a file outside the cache, and how to keep it. */
+export interface RememberedRecord {
+  readonly record: FileRecord;
+  readonly remember: () => Promise<void>;
+}
+
 /**
- * The size and sha256 of a file outside the cache. The hash is kept in the cache under the file's path, size and time
- * of change, so that opening a large model twice reads it once for its hash.
+ * The size and sha256 of a file outside the cache. `remember` keeps the hash in the cache under the file's path, size and
+ * time of change, so that opening a large model twice reads it once for its hash. It is not kept at once: a file that
+ * turns out to be no model leaves the cache as it was.
  */
-export async function rememberedRecord(cache: string, path: string, signal: AbortSignal): Promise<FileRecord> {
+export async function rememberedRecord(cache: string, path: string, signal: AbortSignal): Promise<RememberedRecord> {
   const { size, mtimeNs } = await stat(path, { bigint: true });
   const key = `${path}\0${size}\0${mtimeNs}`;
   const file = join(cache, "hashes", `${createHash("sha256").update(path).digest("hex").slice(0, 32)}.json`);
   const kept = await readJson(file);
-  if (isRecord(kept) && kept.key === key && isHash(kept.sha256)) return { bytes: Number(size), sha256: kept.sha256 };
+  if (isRecord(kept) && kept.key === key && isHash(kept.sha256))
+    return { record: { bytes: Number(size), sha256: kept.sha256 }, remember: async () => {} };
   const record = await recordOf(path, signal);
-  await writeJson(file, { key, sha256: record.sha256 });
-  return record;
+  return { record, remember: () => writeJson(file, { key, sha256: record.sha256 }) };
 }
 
 const modelFolder = (cache: string, place: Place): string => join(cache, "models", slugOf(place));

@@ -45,6 +45,8 @@ test("links are followed to the real file", async () => {
 test("the hash is that of the contents, and is remembered until the file changes", async () => {
   const path = join(folder, "model.safetensors");
   const first = await resolveModel(folder, { cache });
+  expect(treeOf(cache)).toBe("nothing");
+  await first.remember?.();
   const kept = readdirSync(join(cache, "hashes")).map((name) => join(cache, "hashes", name));
   expect(kept).toHaveLength(2);
   // Forge what is remembered: if it is used, the hash changes.
@@ -61,11 +63,14 @@ test("the hash is that of the contents, and is remembered until the file changes
 });
 
 test("a cache that cannot be written to, and one that holds nonsense, only cost time", async () => {
-  const { hash } = await resolveModel(folder, { cache });
+  const { hash, remember } = await resolveModel(folder, { cache });
+  await remember?.();
   for (const name of readdirSync(join(cache, "hashes"))) writeFileSync(join(cache, "hashes", name), "{");
   expect((await resolveModel(folder, { cache })).hash).toBe(hash);
   const blocked = join(folder, "config.json");
-  expect((await resolveModel(folder, { cache: blocked })).hash).toBe(hash);
+  const again = await resolveModel(folder, { cache: blocked });
+  expect(again.hash).toBe(hash);
+  await again.remember?.();
 });
 
 test.each(["pytorch_model.bin", "model.pth", "run.py"])("%s is not a model file", async (name) => {

@@ -2,9 +2,9 @@
 import { readdir, realpath, stat } from "node:fs/promises";
 import { homedir } from "node:os";
 import { basename, dirname, join, resolve } from "node:path";
-import { usageError } from "../../errors.js";
+import { failure, usageError } from "../../errors.js";
 import { rememberedRecord } from "./cache.js";
-import { kindOf, selectFiles } from "./select.js";
+import { kindOf, MAXIMUM_TEXT_BYTES, selectFiles } from "./select.js";
 import { modelHash } from "./store.js";
 import type { FileRecord, ModelFiles } from "./types.js";
 
@@ -23,12 +23,26 @@ export async function localModel(reference: string, cache: string, signal: Abort
   const wanted = found.isDirectory() ? undefined : basename(path);
   const files = new Map<string, string>();
   const records = new Map<string, FileRecord>();
+  const memories: (() => Promise<void>)[] = [];
   for (const name of selectFiles(await filesIn(folder), path, wanted).values()) {
     const file = await realpath(join(folder, name));
+    await checkText(file);
     files.set(name, file);
-    records.set(name, await rememberedRecord(cache, file, signal));
+    const { record, remember } = await rememberedRecord(cache, file, signal);
+    records.set(name, record);
+    memories.push(remember);
   }
-  return { source: path, name: reference, files, hash: modelHash(records) };
+  const remember = async () => {
+    for (const keep of memories) await keep();
+  };
+  return { source: path, name: reference, files, hash: modelHash(records), remember };
+}
+
+/** The bound of downloads holds here too: nothing longer is ever read whole. */
+async function checkText(path: string): Promise<void> {
+  const { size } = await stat(path);
+  if (kindOf(path) !== "text" || size <= MAXIMUM_TEXT_BYTES) return;
+  throw failure(`${path}: ${size} bytes are more than a text file of a model has (${MAXIMUM_TEXT_BYTES})`);
 }
 
 /** Regular files only: reading a pipe or a device would never end. */

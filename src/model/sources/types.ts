@@ -29,6 +29,8 @@ export interface ModelFiles {
   readonly files: ReadonlyMap<string, string>;
   /** Sha256 (hex) over the names and contents of the files: equal files have an equal hash, wherever they came from. */
   readonly hash: string;
+  /** Keeps the hashes that were reckoned here for the next time: for whoever found the files to be a good model. */
+  readonly remember?: () => Promise<void>;
 }
 
 /** A checked reference to a remote model. Nothing in it can be taken for a flag or for a path out of a folder. */

@@ -43,7 +43,10 @@ async function readDirectory(zip: ZipFile, where: string): Promise<Archive> {
 async function extractEntry(zip: ZipFile, entry: Entry, path: string, where: string): Promise<Stored> {
   const readable = !entry.isEncrypted() && (entry.compressionMethod === 0 || entry.compressionMethod === 8);
   if (!readable) throw failure(`${where}: encrypted, or compressed in a way that is not supported`);
-  const stored = await storeStream(await openEntry(zip, entry), path, entry.uncompressedSize, where);
+  const stored = await storeStream(await openEntry(zip, entry), path, entry.uncompressedSize, where).catch((error) => {
+    if (error instanceof PatchclampError || isSystemError(error)) throw error;
+    throw failure(`${where}: ${printable(messageOf(error))}`, error);
+  });
   // The library compares sizes but not checksums.
   if (stored.crc32 !== entry.crc32) throw failure(`${where}: wrong checksum (CRC-32): the archive is damaged`);
   return stored;

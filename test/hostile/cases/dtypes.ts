@@ -1,6 +1,6 @@
 /** Numbers of another type than the one that is wanted. */
 import { join } from "node:path";
-import { ggufValue, joinParts, makeGguf, makeModel, type Safetensors } from "../checkpoints.ts";
+import { ggufValue, joinParts, makeGguf, makeModel, recordingFile, type Safetensors } from "../checkpoints.ts";
 import { goodModel, type HostileCase } from "../machine.ts";
 import { clampGood, modelFolder, recordFrom, written } from "./calls.ts";
 
@@ -19,14 +19,16 @@ export const wrongDtypes: readonly HostileCase[] = [
   {
     kind,
     name: "an embedding of 8-bit floats",
-    arrange: (place) => recordFrom(place, makeModel(modelFolder(place), { parts: retype("model.embed_tokens.weight", "F8_E4M3", 1) })),
+    arrange: (place) =>
+      recordFrom(place, makeModel(modelFolder(place), { parts: retype("model.embed_tokens.weight", "F8_E4M3", 1) })),
     exit: 1,
-    says: ["WORK/model", '"model.embed_tokens.weight" is stored as F8_E4M3', "readable are F32"],
+    says: ["WORK/model", '"model.embed_tokens.weight" is stored as F8_E4M3', "weights are F32"],
   },
   {
     kind,
     name: "an embedding of 64-bit integers",
-    arrange: (place) => recordFrom(place, makeModel(modelFolder(place), { parts: retype("model.embed_tokens.weight", "I64", 8) })),
+    arrange: (place) =>
+      recordFrom(place, makeModel(modelFolder(place), { parts: retype("model.embed_tokens.weight", "I64", 8) })),
     exit: 1,
     says: ["WORK/model", '"model.embed_tokens.weight" is stored as I64'],
   },
@@ -41,7 +43,8 @@ export const wrongDtypes: readonly HostileCase[] = [
   {
     kind,
     name: "a norm of booleans",
-    arrange: (place) => recordFrom(place, makeModel(modelFolder(place), { parts: retype("model.norm.weight", "BOOL", 1) })),
+    arrange: (place) =>
+      recordFrom(place, makeModel(modelFolder(place), { parts: retype("model.norm.weight", "BOOL", 1) })),
     exit: 1,
     says: ["WORK/model", '"model.norm.weight" is stored as BOOL'],
   },
@@ -118,7 +121,10 @@ export const wrongDtypes: readonly HostileCase[] = [
     kind,
     name: "8-bit floats given to --add",
     arrange: (place) =>
-      clampGood("--add", `layers.1.residPost=${written(place, "v.safetensors", one("F8_E5M2", [24], Buffer.alloc(24)))}:v`),
+      clampGood(
+        "--add",
+        `layers.1.residPost=${written(place, "v.safetensors", one("F8_E5M2", [24], Buffer.alloc(24)))}:v`,
+      ),
     exit: 1,
     says: ["WORK/v.safetensors", '"v" is F8_E5M2', "readable are"],
   },
@@ -126,7 +132,10 @@ export const wrongDtypes: readonly HostileCase[] = [
     kind,
     name: "a vector of another width given to --add",
     arrange: (place) =>
-      clampGood("--add", `layers.1.residPost=${written(place, "v.safetensors", one("F32", [25], Buffer.alloc(100)))}:v`),
+      clampGood(
+        "--add",
+        `layers.1.residPost=${written(place, "v.safetensors", one("F32", [25], Buffer.alloc(100)))}:v`,
+      ),
     exit: 2,
     says: ["25 entries", "24 selected", "layers.1.residPost"],
   },
@@ -134,11 +143,8 @@ export const wrongDtypes: readonly HostileCase[] = [
     kind,
     name: "a recording of unsigned integers given to --patch",
     arrange: (place) => {
-      const tokens = JSON.stringify([[{ id: 5, text: "a" }, { id: 7, text: "b" }]]);
-      const file = joinParts({
-        tensors: { "layers.1.residPost": { dtype: "U32", shape: [1, 2, 24], data: Buffer.alloc(192) } },
-        metadata: { format: "patchclamp recording 1", tokens, model: "{}" },
-      });
+      const tensors = { "layers.1.residPost": { dtype: "U32", shape: [1, 2, 24], data: Buffer.alloc(192) } };
+      const file = recordingFile(tensors);
       return clampGood("--patch", `layers.1.residPost=${written(place, "r.safetensors", file)}`);
     },
     exit: 1,

@@ -1,20 +1,20 @@
 /** Files whose headers or configurations say what is not so. */
 import { readFileSync } from "node:fs";
 import { join } from "node:path";
-import { copyModel, fixture, ggufValue, joinParts, makeGguf, makeModel, readParts } from "../checkpoints.ts";
+import { copyModel, fixture, ggufValue, joinParts, makeGguf, makeModel, readParts, recordingFile } from "../checkpoints.ts";
 import type { HostileCase, Place } from "../machine.ts";
 import { clampGood, modelFolder, recordFrom, written } from "./calls.ts";
 
 const kind = "lying headers";
 
-/** A committed recording with other metadata. */
-function recordingWith(place: Place, metadata: Record<string, unknown>): string {
-  const file = readParts(join(fixture("llama-gqa"), "reference.safetensors"));
-  const sites = Object.entries(file.tensors).filter(([name]) => name.startsWith("layers.1.residPost"));
-  return written(place, "r.safetensors", joinParts({ tensors: Object.fromEntries(sites), metadata }));
+/** A recording of one site with other metadata. */
+function recordingWith(place: Place, metadata: Record<string, string>): string {
+  const tensors = { "layers.1.residPost": { dtype: "F32", shape: [1, 2, 24], data: Buffer.alloc(192) } };
+  return written(place, "r.safetensors", recordingFile(tensors, metadata));
 }
 
-const tokenizer = (name: string) => readFileSync(new URL(`../../fixtures/tokenizer/${name}.tokenizer.json`, import.meta.url));
+const tokenizer = (name: string) =>
+  readFileSync(new URL(`../../fixtures/tokenizer/${name}.tokenizer.json`, import.meta.url));
 
 export const lyingHeaders: readonly HostileCase[] = [
   {
@@ -32,7 +32,11 @@ export const lyingHeaders: readonly HostileCase[] = [
       recordFrom(
         place,
         makeModel(modelFolder(place), {
-          header: (text) => text.replace(/"data_offsets":\[(\d+),(\d+)\]\}\}/, (_, from, to) => `"data_offsets":[${from - 4},${to - 4}]}}`),
+          header: (text) =>
+            text.replace(
+              /"data_offsets":\[(\d+),(\d+)\]\}\}/,
+              (_, from, to) => `"data_offsets":[${from - 4},${to - 4}]}}`,
+            ),
         }),
       ),
     exit: 1,
@@ -85,14 +89,14 @@ export const lyingHeaders: readonly HostileCase[] = [
     name: "heads of keys that do not divide the heads",
     arrange: (place) => recordFrom(place, makeModel(modelFolder(place), { config: { num_key_value_heads: 3 } })),
     exit: 1,
-    says: ["WORK/model/config.json", "4 heads", "3 heads of keys"],
+    says: ["WORK/model/config.json", "4 heads do not divide into 3 groups of keys and values"],
   },
   {
     kind,
     name: "heads of an odd size",
     arrange: (place) => recordFrom(place, makeModel(modelFolder(place), { config: { head_dim: 7 } })),
     exit: 1,
-    says: ["WORK/model/config.json", "7"],
+    says: ["WORK/model/config.json", "an even head size, not 7"],
   },
   {
     kind,
@@ -113,7 +117,7 @@ export const lyingHeaders: readonly HostileCase[] = [
     name: "layers as text",
     arrange: (place) => recordFrom(place, makeModel(modelFolder(place), { config: { num_hidden_layers: "3" } })),
     exit: 1,
-    says: ["WORK/model/config.json", '"num_hidden_layers" is "3"', "a whole number of at least 1"],
+    says: ["WORK/model/config.json", '"num_hidden_layers" is "3"', "a whole number from 1 to"],
   },
   {
     kind,
@@ -140,7 +144,7 @@ export const lyingHeaders: readonly HostileCase[] = [
       ],
     }),
     exit: 1,
-    says: ["WORK/model", "61"],
+    says: ["WORK/model", "its tokenizer gives", "its embedding holds 61 tokens"],
   },
   {
     kind,
@@ -221,7 +225,7 @@ export const lyingHeaders: readonly HostileCase[] = [
     arrange: (place) =>
       clampGood(
         "--patch",
-        `layers.1.residPost=${recordingWith(place, { format: "patchclamp recording 1", tokens: "[[],[],[],[],[],[]]", model: "{}" })}`,
+        `layers.1.residPost=${recordingWith(place, { tokens: "[[],[],[],[],[],[]]" })}`,
       ),
     exit: 2,
     says: ["layers.1.residPost", "part"],
@@ -230,14 +234,17 @@ export const lyingHeaders: readonly HostileCase[] = [
     kind,
     name: "a recording whose tokens are numbers",
     arrange: (place) =>
-      clampGood("--mean", `layers.1.residPost=${recordingWith(place, { format: "patchclamp recording 1", tokens: "7", model: "{}" })}`),
+      clampGood(
+        "--mean",
+        `layers.1.residPost=${recordingWith(place, { tokens: "7" })}`,
+      ),
     exit: 1,
     says: ["WORK/r.safetensors", "tokens"],
   },
   {
     kind,
     name: "a recording that is none",
-    arrange: (place) => clampGood("--mean", `layers.1.residPost=${join(fixture("llama-gqa"), "model.safetensors")}`),
+    arrange: () => clampGood("--mean", `layers.1.residPost=${join(fixture("llama-gqa"), "model.safetensors")}`),
     exit: 1,
     says: ["llama-gqa/model.safetensors is not a recording", "patchclamp recording 1"],
   },

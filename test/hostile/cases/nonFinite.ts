@@ -1,6 +1,6 @@
 /** NaN and infinity in weights of every format, and in what clamps bring. */
 import { join } from "node:path";
-import { joinParts, makeGguf, makeModel, type Safetensors } from "../checkpoints.ts";
+import { joinParts, makeGguf, makeModel, recordingFile, type Safetensors } from "../checkpoints.ts";
 import type { HostileCase, Place } from "../machine.ts";
 import { clampGood, modelFolder, recordFrom, written } from "./calls.ts";
 
@@ -27,7 +27,7 @@ const poisoned = (title: string, dtype: string, bytes: number, bits: bigint): Ho
 });
 
 /** A GGUF model with these two bytes written into the first block of a tensor. */
-const poisonedGguf = (title: string, from: string, tensor: string, half: number, count: RegExp | string): HostileCase => ({
+const poisonedGguf = (title: string, from: string, tensor: string, half: number, count: number): HostileCase => ({
   kind,
   name: title,
   arrange: (place) =>
@@ -56,10 +56,8 @@ function vector(place: Place, dtype: string, bytes: number, bits: number): strin
 const file32 = (place: Place, value: number) => {
   const data = Buffer.from(new Float32Array(48).fill(1).buffer);
   data.writeFloatLE(value, 40);
-  const tokens = JSON.stringify([[{ id: 5, text: "a" }, { id: 7, text: "b" }]]);
-  const metadata = { format: "patchclamp recording 1", tokens, model: "{}" };
   const tensors = { "layers.1.residPost": { dtype: "F32", shape: [1, 2, 24], data } };
-  return written(place, "r.safetensors", joinParts({ tensors, metadata }));
+  return written(place, "r.safetensors", recordingFile(tensors));
 };
 
 export const nonFinite: readonly HostileCase[] = [
@@ -86,7 +84,7 @@ export const nonFinite: readonly HostileCase[] = [
     name: "infinity in half precision given to --set",
     arrange: (place) => clampGood("--set", `layers.1.residPost=${vector(place, "F16", 2, 0x7c00)}:v`),
     exit: 2,
-    says: ["layers.1.residPost", "Infinity at element 3", "must be finite"],
+    says: ["WORK/v.safetensors", '"v"', "float16", "float32"],
   },
   {
     kind,

@@ -29,7 +29,7 @@ export const truncated: readonly HostileCase[] = [
     name: "safetensors that end in their weights",
     arrange: (place) => recordFrom(place, makeModel(modelFolder(place), { bytes: half })),
     exit: 1,
-    says: ["WORK/model/model.safetensors", "its tensors end at byte 77600, the file at 38800"],
+    says: ["WORK/model/model.safetensors", "its tensors end at byte 77595, the file at 38797"],
   },
   {
     kind,
@@ -60,14 +60,18 @@ export const truncated: readonly HostileCase[] = [
     kind,
     name: "a tokenizer cut in the middle",
     arrange: (place) =>
-      recordFrom(place, makeModel(modelFolder(place), { files: { "tokenizer.json": '{"model": {"type": "BPE", "vo' } })),
+      recordFrom(
+        place,
+        makeModel(modelFolder(place), { files: { "tokenizer.json": '{"model": {"type": "BPE", "vo' } }),
+      ),
     exit: 1,
     says: ["WORK/model/tokenizer.json", "is not JSON"],
   },
   {
     kind,
     name: "GGUF that ends in its keys",
-    arrange: (place) => recordFrom(place, makeGguf(join(place.work, "m.gguf"), { bytes: (file) => file.subarray(0, 500) })),
+    arrange: (place) =>
+      recordFrom(place, makeGguf(join(place.work, "m.gguf"), { bytes: (file) => file.subarray(0, 500) })),
     exit: 1,
     says: ["WORK/m.gguf", "the file ends inside", "at byte"],
   },
@@ -88,7 +92,8 @@ export const truncated: readonly HostileCase[] = [
   {
     kind,
     name: "a recording cut in the middle, given to --patch",
-    arrange: (place) => clampGood("--patch", `layers.1.residPost=${written(place, "r.safetensors", half(recordingOf()))}`),
+    arrange: (place) =>
+      clampGood("--patch", `layers.1.residPost=${written(place, "r.safetensors", half(recordingOf()))}`),
     exit: 1,
     says: ["WORK/r.safetensors", "its tensors end at byte", "the file at"],
   },
