@@ -5,6 +5,7 @@
 import { existsSync, readdirSync, readFileSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { fileURLToPath } from "node:url";
+import { formatted } from "./formatted.mjs";
 
 const root = fileURLToPath(new URL("../", import.meta.url));
 const target = join(root, "THIRD-PARTY-NOTICES.md");
@@ -83,7 +84,7 @@ function note(name, native) {
   return holders[name];
 }
 
-const text = render();
+const text = formatted(render(), "THIRD-PARTY-NOTICES.md");
 if (!process.argv.includes("--check")) writeFileSync(target, text);
 else if (!existsSync(target) || readFileSync(target, "utf8") !== text) {
   console.error("THIRD-PARTY-NOTICES.md is not current: run node scripts/notices.mjs");

@@ -5,6 +5,7 @@
 import { readFileSync, writeFileSync } from "node:fs";
 import { fileURLToPath } from "node:url";
 import { siteKinds } from "../dist/model/sites/names.js";
+import { formatted } from "./formatted.mjs";
 
 const page = fileURLToPath(new URL("../docs/sites.md", import.meta.url));
 const [start, end] = ["<!-- sites: written by scripts/sites.mjs -->", "<!-- end of sites -->"];
@@ -18,7 +19,7 @@ const table = `| site | dimensions | what it is | TransformerLens |\n| --- | ---
 const before = readFileSync(page, "utf8");
 const [from, to] = [before.indexOf(start), before.indexOf(end)];
 if (from < 0 || to < from) throw new Error(`docs/sites.md has lost its markers, ${start} and ${end}`);
-const after = `${before.slice(0, from + start.length)}\n${table}\n${before.slice(to)}`;
+const after = formatted(`${before.slice(0, from + start.length)}\n\n${table}\n\n${before.slice(to)}`, "docs/sites.md");
 if (!process.argv.includes("--check")) writeFileSync(page, after);
 else if (after !== before) {
   console.error("the table in docs/sites.md is not current: run node scripts/sites.mjs");

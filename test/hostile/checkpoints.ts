@@ -148,16 +148,22 @@ const alignment = 32;
 export function readGguf(path: string): Gguf {
   const bytes = readFileSync(path);
   let at = 8;
-  const long = () => Number(bytes.readBigUInt64LE((at += 8) - 8));
-  const word = () => bytes.readUInt32LE((at += 4) - 4);
+  /** Moves past the next bytes and returns where they start. */
+  const take = (count: number) => {
+    at += count;
+    return at - count;
+  };
+  const long = () => Number(bytes.readBigUInt64LE(take(8)));
+  const word = () => bytes.readUInt32LE(take(4));
   const string = () => {
     const length = long();
-    return bytes.toString("utf8", at, (at += length));
+    const start = take(length);
+    return bytes.toString("utf8", start, at);
   };
   const skip = (type: number) => {
     if (type === 8) string();
     else if (type === 9) for (let inner = word(), count = long(); count > 0; count--) skip(inner);
-    else at += scalarBytes[type] as number;
+    else take(scalarBytes[type] as number);
   };
   const [tensorCount, keyCount] = [long(), long()];
   const keys = new Map<string, GgufValue>();

@@ -2,14 +2,16 @@
  * One runner for every case of bad input: the built command with a home of its own, which holds a good model that was
  * opened before. Whatever the case, the command ends in one clear line and leaves every file as it was.
  */
-import { cpSync, mkdirSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from "node:fs";
+import { type ChildProcess, spawn } from "node:child_process";
+import { randomUUID } from "node:crypto";
+import { cpSync, existsSync, mkdirSync, mkdtempSync, readFileSync, rmSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
-import { pathToFileURL } from "node:url";
+import { fileURLToPath } from "node:url";
 import { expect } from "vitest";
 import { treeOf } from "../fixtures/sources/machine.ts";
 import { serveHub } from "../fixtures/sources/servers.ts";
-import { type Ended, ended, start } from "../support/cli.ts";
+import { type Ended, ended } from "../support/cli.ts";
 import { fixture } from "./checkpoints.ts";
 
 /** The eleven kinds of bad input. */
@@ -34,6 +36,13 @@ export interface Call {
   readonly args: readonly string[];
   readonly environment?: Readonly<Record<string, string>>;
   readonly input?: string;
+  /** The largest file that the process may write (kilobytes). */
+  readonly largestFile?: number;
+}
+
+/** What `arrange` may add to a call. */
+interface Closing {
+  readonly close?: () => Promise<void> | void;
 }
 
 /** The folders of one case. */
@@ -50,11 +59,24 @@ export interface HostileCase {
   readonly kind: Kind;
   readonly name: string;
   /** Lays the bad input out and says how to call. What it returns as `close` is called afterwards. */
-  readonly arrange: (place: Place) => Call | Promise<Call & { close?: () => Promise<void> }>;
+  readonly arrange: (place: Place) => (Call & Closing) | Promise<Call & Closing>;
   /** 1: the work failed, 2: the call was wrong. */
   readonly exit: 1 | 2;
   /** What the one line must say: what was wrong, where, and what would be right. `WORK` and `HOME` stand for folders. */
   readonly says: readonly string[];
+  /** Lines of the tree that may be new: what was fetched and can be gone on from, for example. */
+  readonly mayAdd?: RegExp;
+}
+
+/** A call that a signal ends. */
+export interface KilledCase {
+  readonly kind: Kind;
+  readonly name: string;
+  readonly signal: NodeJS.Signals;
+  /** As `arrange` of other cases. `when` says that it is time for the signal; `again` is the call that must then succeed. */
+  readonly arrange: (place: Place) => Promise<Call & Closing & { when: Promise<void>; again: () => Call }>;
+  /** The exit code; null where the process cannot have one. */
+  readonly exit: number | null;
 }
 
 /** The good model as the homes know it. */
@@ -72,14 +94,11 @@ const progress =
 /** What all cases of a run share. */
 export interface Bench {
   run(hostile: HostileCase): Promise<void>;
-  /** A fresh place with a home that holds the good model. */
-  place(): Place;
-  /** Runs the command to its end. */
-  call(call: Call, place: Place): Promise<Measured>;
+  runKilled(killed: KilledCase): Promise<void>;
   close(): void;
 }
 
-export interface Measured extends Ended {
+interface Measured extends Ended {
   readonly milliseconds: number;
   /** The most memory the process had (bytes); 0 where it was killed. */
   readonly peak: number;
@@ -91,64 +110,57 @@ export function goodFiles(): Record<string, Buffer> {
   return Object.fromEntries(names.map((name) => [name, readFileSync(join(fixture("llama-gqa"), name))]));
 }
 
+const main = fileURLToPath(new URL("../../dist/cli/main.js", import.meta.url));
+
+/** Written by a probe when the process ends: its most memory in kilobytes. */
+const probe = `data:text/javascript,import{writeFileSync}from"node:fs";process.on("exit",()=>writeFileSync(process.env.HOSTILE_PEAK,String(process.resourceUsage().maxRSS)))`;
+
+/** Starts the command. Its temporary files go into the place's own folder. */
+function begin({ args, environment = {}, input = "", largestFile }: Call, place: Place, peak: string): ChildProcess {
+  const temporary = join(place.folder, "tmp");
+  mkdirSync(temporary, { recursive: true });
+  const words = [process.execPath, "--import", probe, main, ...args];
+  const [command, ...rest] =
+    largestFile === undefined ? words : ["bash", "-c", 'ulimit -f "$0"; exec "$@"', `${largestFile}`, ...words];
+  const { FORCE_COLOR: _, NO_COLOR: __, COLUMNS: ___, ...inherited } = process.env;
+  const own = { PATCHCLAMP_HOME: place.home, TMPDIR: temporary, HOSTILE_PEAK: peak };
+  const child = spawn(command as string, rest, { env: { ...inherited, ...own, ...environment }, stdio: "pipe" });
+  child.stdin.on("error", () => {}); // it may have ended without reading
+  child.stdin.end(input);
+  return child;
+}
+
+async function run(call: Call, place: Place): Promise<Measured> {
+  const peak = join(place.folder, "..", `peak-${randomUUID()}`);
+  const began = performance.now();
+  const result = await ended(begin(call, place, peak));
+  const kilobytes = existsSync(peak) ? Number(readFileSync(peak, "utf8")) : 0;
+  return { ...result, milliseconds: performance.now() - began, peak: kilobytes * 1024 };
+}
+
 /** Fetches the good model from a hub on this machine and opens it: the home that every case starts from. */
 export async function openBench(): Promise<Bench> {
   const root = mkdtempSync(join(tmpdir(), "patchclamp-hostile-"));
-  const probe = join(root, "probe.mjs");
-  writeFileSync(
-    probe,
-    'import { writeFileSync } from "node:fs";\n' +
-      'process.on("exit", () => writeFileSync(process.env.HOSTILE_PEAK, `${process.resourceUsage().maxRSS}`));\n',
-  );
-  let count = 0;
-  let baseline = 0;
   const first: Place = { folder: join(root, "first"), home: join(root, "first", "home"), work: root };
+  const baseline = await openGoodModels(first);
   const newPlace = (): Place => {
-    const folder = join(root, `${count++}`);
+    const folder = join(root, randomUUID());
     const [home, work] = [join(folder, "home"), join(folder, "work")];
-    mkdirSync(work, { recursive: true });
+    for (const made of [work, join(folder, "tmp")]) mkdirSync(made, { recursive: true });
     cpSync(first.home, home, { recursive: true });
     return { folder, home, work };
   };
-  const call: Bench["call"] = async ({ args, environment = {}, input = "" }, { folder, home }) => {
-    const peakFile = join(root, `peak-${count++}`);
-    const temporary = join(folder, "tmp");
-    mkdirSync(temporary, { recursive: true });
-    const began = performance.now();
-    const child = start(args, home, {
-      environment: {
-        HOSTILE_PEAK: peakFile,
-        NODE_OPTIONS: `--import ${pathToFileURL(probe).href}`,
-        TMPDIR: temporary,
-        ...environment,
-      },
-    });
-    child.stdin?.on("error", () => {});
-    child.stdin?.end(input);
-    const result = await ended(child);
-    return { ...result, milliseconds: performance.now() - began, peak: peakOf(peakFile) };
-  };
-  const hub = await serveHub({ files: goodFiles(), commit: "a".repeat(40) });
-  for (const model of [goodModel, fixture("gpt2"), join(fixture("llama-gguf"), "model.gguf")]) {
-    const args = ["generate", "--model", model, "--ids", "5,7", "--max-tokens", "3"];
-    const opened = await call({ args, environment: { HF_ENDPOINT: hub.address } }, first);
-    if (opened.code !== 0) throw new Error(`a good model does not run: ${opened.stderr}`);
-    baseline = opened.peak;
-  }
-  await hub.close();
   return {
-    place: newPlace,
-    call,
     close: () => rmSync(root, { recursive: true, force: true }),
     async run(hostile) {
       const place = newPlace();
-      mkdirSync(join(place.folder, "tmp"));
       const { close, ...asked } = { close: undefined, ...(await hostile.arrange(place)) };
       try {
         const before = treeOf(place.folder);
-        const result = await call(asked, place);
+        const result = await run(asked, place);
         expectOneLine(result, hostile, place);
-        expect(treeOf(place.folder)).toBe(before);
+        const after = treeOf(place.folder);
+        expect(without(after, before, hostile.mayAdd)).toBe(before);
         expect(result.milliseconds).toBeLessThan(patience);
         expect(result.peak - baseline).toBeLessThan(memory);
       } finally {
@@ -156,7 +168,50 @@ export async function openBench(): Promise<Bench> {
       }
       rmSync(place.folder, { recursive: true });
     },
+    async runKilled({ arrange, signal, exit }) {
+      const place = newPlace();
+      const { close, when, again, ...asked } = { close: undefined, ...(await arrange(place)) };
+      try {
+        const before = treeOf(place.folder);
+        const child = begin(asked, place, join(root, "peak-of-the-killed"));
+        void when.then(() => child.kill(signal));
+        const { code, stdout, stderr } = await ended(child);
+        const errors = stderr.split("\n").filter((line) => line !== "" && !progress.test(line));
+        expect({ code, stdout, errors }).toEqual({ code: exit, stdout: "", errors: [] });
+        expect(without(treeOf(place.folder), before, resumable)).toBe(before);
+        const next = await run(again(), place);
+        expect(next.code, next.stderr).toBe(0);
+        expect(treeOf(place.home)).not.toContain("tmp");
+      } finally {
+        await close?.();
+      }
+      rmSync(place.folder, { recursive: true });
+    },
   };
+}
+
+/** Returns the most memory that the last of them took (bytes). */
+async function openGoodModels(place: Place): Promise<number> {
+  const hub = await serveHub({ files: goodFiles(), commit: "a".repeat(40) });
+  let peak = 0;
+  for (const model of [goodModel, fixture("gpt2"), join(fixture("llama-gguf"), "model.gguf")]) {
+    const args = ["generate", "--model", model, "--ids", "5,7", "--max-tokens", "3"];
+    const opened = await run({ args, environment: { HF_ENDPOINT: hub.address } }, place);
+    if (opened.code !== 0) throw new Error(`a good model does not run: ${opened.stderr}`);
+    peak = opened.peak;
+  }
+  await hub.close();
+  return peak;
+}
+
+/** What downloads keep for a later call to go on from: out of sight, beside the models. */
+export const resumable = /^home\/tmp(\/|$)/;
+
+/** A tree without its lines that may be new, and are. */
+function without(after: string, before: string, mayAdd: RegExp | undefined): string {
+  const known = new Set(before.split("\n"));
+  const lines = after.split("\n");
+  return lines.filter((line) => known.has(line) || mayAdd?.test(line) !== true).join("\n");
 }
 
 /** Exit code, an empty standard output, and one line for the error, with everything that it must say. */
@@ -170,12 +225,4 @@ function expectOneLine({ code, stdout, stderr }: Ended, { exit, says }: HostileC
   expect(line.length, "a line that nobody reads").toBeLessThan(1200);
   expect(line).not.toContain("this is a bug");
   for (const part of says) expect(line, line).toContain(part.replace("WORK", work).replace("HOME", home));
-}
-
-function peakOf(path: string): number {
-  try {
-    return Number(readFileSync(path, "utf8")) * 1024;
-  } catch {
-    return 0;
-  }
 }

@@ -135,7 +135,7 @@ async function download(place: Place, call: Call, known: string | undefined, rep
     // What went wrong first is what to tell; a later sweep takes what could not be removed now.
     await tidy.catch(() => {});
     signal.throwIfAborted();
-    throw isDiskFull(error) ? diskFull(place, cache, error) : explained(cache, error);
+    throw isDiskFull(error) ? diskFull(place, cache, error) : explained(place, cache, error);
   }
 }
 
@@ -148,11 +148,11 @@ function diskFull(place: Place, cache: string, error: unknown): Error {
 }
 
 /** What is not ours already is put in a user's words. */
-function explained(cache: string, error: unknown): Error {
+function explained(place: Place, cache: string, error: unknown): Error {
   if (error instanceof PatchclampError) return error;
   const code = error instanceof Error && "code" in error ? error.code : undefined;
   if (code === "EACCES" || code === "EPERM" || code === "EROFS") return unwritable(cache, error);
-  return failure(messageOf(error), error);
+  return failure(`${place.text}: ${messageOf(error)}`, error);
 }
 
 function offline(place: Place, call: Call, damaged: boolean): Error {

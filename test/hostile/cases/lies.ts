@@ -1,7 +1,16 @@
 /** Files whose headers or configurations say what is not so. */
 import { readFileSync } from "node:fs";
 import { join } from "node:path";
-import { copyModel, fixture, ggufValue, joinParts, makeGguf, makeModel, readParts, recordingFile } from "../checkpoints.ts";
+import {
+  copyModel,
+  fixture,
+  ggufValue,
+  joinParts,
+  makeGguf,
+  makeModel,
+  readParts,
+  recordingFile,
+} from "../checkpoints.ts";
 import type { HostileCase, Place } from "../machine.ts";
 import { clampGood, modelFolder, recordFrom, written } from "./calls.ts";
 
@@ -34,8 +43,8 @@ export const lyingHeaders: readonly HostileCase[] = [
         makeModel(modelFolder(place), {
           header: (text) =>
             text.replace(
-              /"data_offsets":\[(\d+),(\d+)\]\}\}/,
-              (_, from, to) => `"data_offsets":[${from - 4},${to - 4}]}}`,
+              /"data_offsets":\[([1-9]\d*),(\d+)\]/,
+              (_, from, to) => `"data_offsets":[${from - 4},${to - 4}]`,
             ),
         }),
       ),
@@ -145,6 +154,8 @@ export const lyingHeaders: readonly HostileCase[] = [
     }),
     exit: 1,
     says: ["WORK/model", "its tokenizer gives", "its embedding holds 61 tokens"],
+    // The model itself is good, and is kept.
+    mayAdd: /^home\/(hashes|weights)\//,
   },
   {
     kind,
@@ -223,21 +234,14 @@ export const lyingHeaders: readonly HostileCase[] = [
     kind,
     name: "a recording whose rows of tokens are not those of its tensors",
     arrange: (place) =>
-      clampGood(
-        "--patch",
-        `layers.1.residPost=${recordingWith(place, { tokens: "[[],[],[],[],[],[]]" })}`,
-      ),
+      clampGood("--patch", `layers.1.residPost=${recordingWith(place, { tokens: "[[],[],[],[],[],[]]" })}`),
     exit: 2,
     says: ["layers.1.residPost", "part"],
   },
   {
     kind,
     name: "a recording whose tokens are numbers",
-    arrange: (place) =>
-      clampGood(
-        "--mean",
-        `layers.1.residPost=${recordingWith(place, { tokens: "7" })}`,
-      ),
+    arrange: (place) => clampGood("--mean", `layers.1.residPost=${recordingWith(place, { tokens: "7" })}`),
     exit: 1,
     says: ["WORK/r.safetensors", "tokens"],
   },
