@@ -4,7 +4,7 @@
  */
 import { execFile } from "node:child_process";
 import { mkdtempSync, readdirSync, readFileSync, rmSync, writeFileSync } from "node:fs";
-import { tmpdir } from "node:os";
+import { tmpdir, userInfo } from "node:os";
 import { join } from "node:path";
 import { promisify } from "node:util";
 import { type Model, open, scale, type Tensor } from "patchclamp";
@@ -43,7 +43,7 @@ describe("the cache of weights", () => {
     const temporary = mkdtempSync(join(folder, "tmp-"));
     const { stdout } = await record(join(blocked, "cache"), join(folder, "e.safetensors"), { TMPDIR: temporary });
     expect(Object.keys(JSON.parse(stdout))).toContain("sites");
-    expect(readdirSync(join(temporary, "patchclamp", "weights"))).toHaveLength(1);
+    expect(readdirSync(join(temporary, `patchclamp-${userInfo().username}`, "weights"))).toHaveLength(1);
   });
 });
 

@@ -15,9 +15,6 @@ const rooms = ["cli", "index.ts", "figures", "explain", "model", "runtime", "gra
 const sideDoors: Readonly<Record<string, string>> = {
   "graph/tensor.ts": "the runtime's tensors are the graph's, and it exports exactly that file",
   "runtime/tensor.ts": "file formats need tensors and no sessions",
-  "model/sites/names.ts": "`patchclamp sites` matches other names of a site without opening the room",
-  "model/sites/reference.ts": "the same",
-  "model/sites/rows.ts": "prompts of a file are checked with their line before any of them runs",
 };
 
 interface Import {

@@ -4,7 +4,6 @@
  */
 import type { Figure } from "../figures/index.js";
 import type { Model, Token } from "../model/index.js";
-import { checkRows } from "../model/sites/rows.js";
 import type { ClampSpec } from "./clampSpec.js";
 import { type Context, printJson, printText, withModel } from "./context.js";
 import type { RunOptions } from "./options.js";
@@ -52,11 +51,7 @@ export async function runEach(
       return { tokens, ids: tokens.map(({ id }) => id), label: promptLabel(input) };
     });
     // Before the first prompt runs and prints, all are known to be right.
-    checkRows(
-      prompts.map(({ ids }) => ids),
-      plain.config.vocabulary,
-      plain.config.context,
-    );
+    plain.tokensAll(prompts.map(({ ids }) => ids));
     const outcomes: Outcome[] = [];
     for (const prompt of prompts) {
       context.signal.throwIfAborted();

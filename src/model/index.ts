@@ -48,6 +48,7 @@ export type { Axis } from "./sites/names.js";
 export { type Part, parseSite, type SiteReference } from "./sites/reference.js";
 export type { SiteDescription } from "./sites/resolve.js";
 export {
+  type CachedModel,
   type CatalogueEntry,
   cachedModels,
   cacheFolder,
@@ -58,3 +59,4 @@ export {
   type SourceOptions,
 } from "./sources/index.js";
 export type { ChatMessage, Token, Tokenizer } from "./tokenizer/index.js";
+export { type ConvertedWeights, clearCache, convertedWeights } from "./weightsCache.js";

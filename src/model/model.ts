@@ -69,6 +69,8 @@ export interface Model {
   sites(pattern?: string): SiteDescription[];
   /** The tokens that a prompt stands for: what every other method runs. */
   tokens(prompt: Prompt, options?: PromptOptions): Token[];
+  /** As `tokens`, for several prompts, checked as they are before a run: none empty, no unknown id, none past the context. */
+  tokensAll(prompts: readonly Prompt[], options?: PromptOptions): Token[][];
   /** The bytes that a recording will hold. */
   recordingBytes(prompts: readonly Prompt[], sites: readonly string[], options?: PromptOptions): number;
   /**
@@ -126,6 +128,7 @@ export function makeModel(view: ViewState): Model {
     weights: weightsOf(view),
     sites: (pattern) => describeSites(core.graph("prompt"), pattern),
     tokens: (prompt, options = {}) => tokensOf(view, prompt, options),
+    tokensAll: (prompts, options = {}) => idsOf(prompts, options),
     recordingBytes(prompts, sites, options = {}) {
       const rows = promptRows(idsOf(prompts, options).map((line) => line.length));
       return wantsOf(view, listOf(sites)).reduce((sum, want) => sum + wantBytes(view, want, rows), 0);
@@ -220,9 +223,8 @@ function wantBytes(view: ViewState, want: Want, rows: Rows): number {
 
 function checkSize(bytes: number, limit: number): void {
   if (bytes <= limit) return;
-  const gigabytes = (value: number) => `${(value / 2 ** 30).toFixed(1)} GiB`;
   throw usageError(
-    `the recording would hold ${gigabytes(bytes)}, more than the ${gigabytes(limit)} allowed: ask for fewer sites or parts of them, or raise maxBytes`,
+    `the recording would hold ${bytes} bytes (${(bytes / 2 ** 30).toFixed(2)} GiB), more than the ${limit} allowed: ask for fewer sites or parts of them, or raise maxBytes`,
   );
 }
 

