@@ -235,7 +235,7 @@ describe("a plan that cannot be followed", () => {
     );
     await expect(converted).rejects.toMatchObject({
       kind: "failure",
-      message: expect.stringMatching(/Q6_K; readable are/),
+      message: expect.stringMatching(/Q6_K; weights are/),
     });
     await gguf.close();
   });
