@@ -122,9 +122,19 @@ export function checkFinite(outputs: Record<string, Tensor>): Record<string, Ten
   return outputs;
 }
 
-/** x * 0 is 0 for a finite x and NaN for any other: one sum tells, several times faster than a test of each. */
+/**
+ * x * 0 is 0 for a finite x and NaN for any other, so sums tell. Four of them, because one would wait for itself: this
+ * runs over everything that is recorded.
+ */
 function isFiniteArray(data: Float32Array): boolean {
-  let sum = 0;
-  for (let i = 0; i < data.length; i++) sum += (data[i] as number) * 0;
-  return sum === 0;
+  let [a, b, c, d] = [0, 0, 0, 0];
+  const whole = data.length - (data.length % 4);
+  for (let i = 0; i < whole; i += 4) {
+    a += (data[i] as number) * 0;
+    b += (data[i + 1] as number) * 0;
+    c += (data[i + 2] as number) * 0;
+    d += (data[i + 3] as number) * 0;
+  }
+  for (let i = whole; i < data.length; i++) a += (data[i] as number) * 0;
+  return a + b + c + d === 0;
 }

@@ -95,6 +95,10 @@ const progress =
 export interface Bench {
   run(hostile: HostileCase): Promise<void>;
   runKilled(killed: KilledCase): Promise<void>;
+  /** A fresh place with a home like every case's. */
+  place(): Place;
+  /** Runs the command to its end, whatever that is. */
+  call(call: Call, place: Place): Promise<Ended>;
   close(): void;
 }
 
@@ -151,6 +155,8 @@ export async function openBench(): Promise<Bench> {
     return { folder, home, work };
   };
   return {
+    place: newPlace,
+    call: run,
     close: () => rmSync(root, { recursive: true, force: true }),
     async run(hostile) {
       const place = newPlace();

@@ -6,6 +6,7 @@ import { createHash, type Hash } from "node:crypto";
 import { createReadStream } from "node:fs";
 import { type FileHandle, open, readdir } from "node:fs/promises";
 import { join } from "node:path";
+import { Readable } from "node:stream";
 import { crc32 } from "node:zlib";
 import { failure } from "../../errors.js";
 import type { FileRecord } from "./types.js";
@@ -25,6 +26,8 @@ export async function storeStream(
   bytes: number,
   where: string,
 ): Promise<Stored> {
+  // An error before the first chunk is asked for is told then; that nobody listens yet must not end the process.
+  if (chunks instanceof Readable) chunks.on("error", () => {});
   const handle = await open(path, "wx");
   try {
     const sha256 = createHash("sha256");

@@ -1,7 +1,8 @@
 /** Chat templates: a conversation written as the one text that a model was trained on, by the template in its files. */
 import { Template } from "@huggingface/jinja";
-import { failure, messageOf, usageError } from "../../errors.js";
+import { failure, messageOf, PatchclampError, usageError } from "../../errors.js";
 import type { ChatMessage } from "./contract.js";
+import { withinTime } from "./limit.js";
 
 export interface ChatTemplate {
   readonly source: string;
@@ -29,15 +30,31 @@ export function renderChat(
     }
   }
   const parsed = parse(template.source);
+  const values = {
+    ...template.variables,
+    messages: turns,
+    add_generation_prompt: options.addGenerationPrompt ?? true,
+    bounded_range: boundedRange,
+  };
   try {
-    return parsed.render({
-      ...template.variables,
-      messages: turns,
-      add_generation_prompt: options.addGenerationPrompt ?? true,
-    });
+    return withinTime(patience, "the model's chat template", () => parsed.render(values));
   } catch (error) {
+    if (error instanceof PatchclampError) throw error;
     throw usageError(`the model's chat template refuses these messages: ${messageOf(error)}`, error);
   }
+}
+
+/** Longest that a template may take (milliseconds): those of models take a few. */
+const patience = 1000;
+/** Numbers that a template may count: no conversation has so many turns. */
+const longestRange = 100_000;
+
+/** Python's range. The library's own would fill all memory if it were asked to. */
+function boundedRange(first: number, second?: number, step = 1): number[] {
+  const [start, stop] = second === undefined ? [0, first] : [first, second];
+  const length = Math.ceil((stop - start) / step);
+  if (!(length <= longestRange)) throw new Error(`range() of ${length} numbers; at most ${longestRange} are counted`);
+  return Array.from({ length: Math.max(0, length) }, (_, i) => start + i * step);
 }
 
 function withSystem(messages: readonly ChatMessage[], system: string | undefined): ChatMessage[] {
@@ -48,7 +65,7 @@ function withSystem(messages: readonly ChatMessage[], system: string | undefined
 
 function parse(source: string): Template {
   try {
-    return new Template(source);
+    return new Template(`{% set range = bounded_range %}${source}`);
   } catch (error) {
     throw failure(`cannot read the model's chat template: ${messageOf(error)}`, error);
   }

@@ -9,6 +9,7 @@ import { characterAt, isText, textOfBytes } from "./bytes.js";
 import { type ChatTemplate, renderChat } from "./chat.js";
 import type { StreamDecoder, Token, Tokenizer } from "./contract.js";
 import type { Decoder } from "./decode.js";
+import { withinTime } from "./limit.js";
 import type { Normalizer } from "./normalize.js";
 import type { Splitter } from "./split.js";
 import type { Model, Vocabulary } from "./vocabulary.js";
@@ -38,10 +39,17 @@ interface Shown {
   readonly bytes?: readonly number[];
 }
 
+/** Milliseconds that cutting a text may take, beside one for each of its characters: a hundred times what it takes. */
+const patience = 2000;
+
 /** The tokenizer that a definition describes. */
 export function tokenizerOf(definition: Definition): Tokenizer {
   const pieces = pieceReader(definition);
-  const encodeText = encoder(definition, pieces.show);
+  const encodeUnbounded = encoder(definition, pieces.show);
+  const encodeText: EncodeText = (text, special) =>
+    withinTime(patience + text.length, "cutting the text as the model's tokenizer says", () =>
+      encodeUnbounded(text, special),
+    );
   return {
     vocabularySize: definition.vocabulary.tokens.length,
     bos: definition.bos,

@@ -119,7 +119,7 @@ export const fullDisk: readonly HostileCase[] = [
       return { args: recordFrom(place, "pypi:tiny-model").args, environment, ...leaveRoom(place.home, 30) };
     },
     exit: 1,
-    says: ["pypi:tiny-model", mounts ? "no space left on the disk" : full],
+    says: ["pypi:tiny-model", mounts ? "no space left on the disk" : "pip failed"],
   },
   {
     kind,

@@ -81,10 +81,12 @@ export const brokenDownloads: readonly HostileCase[] = [
   fetched("a model that is not there", { intercept: refuse(404) }, ["no such model or revision (404)"]),
   fetched("a model behind a gate", { intercept: refuse(401) }, ["refuses (401)", "HF_TOKEN"]),
   fetched("a hub that is ill", { intercept: refuse(500) }, ["answered 500"]),
-  fetched("a file that is not there", { intercept: onWeights((response) => void response.writeHead(404).end()) }, [
-    weights,
-    "the server answered 404",
-  ]),
+  fetched(
+    "a file that is not there",
+    { intercept: onWeights((response) => void response.writeHead(404).end()) },
+    [weights, "the server answered 404"],
+    resumable,
+  ),
   fetched("a file that leads out of the folder", { listed: { [weights]: { path: "../../model.safetensors" } } }, [
     'refused "../../model.safetensors"',
     "segment",

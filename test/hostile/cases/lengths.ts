@@ -14,6 +14,37 @@ function sparse(path: string, bytes: number): string {
   return path;
 }
 
+/** A model whose own tokenizer or template would keep the command busy for ever. */
+function unending(
+  name: string,
+  {
+    template,
+    expression = "x",
+    says,
+    exit = 1,
+  }: { template: string; expression?: string; says: readonly string[]; exit?: 1 | 2 },
+): HostileCase {
+  const tokenizer = {
+    model: { type: "BPE", vocab: { a: 0, b: 1, ab: 2 }, merges: ["a b"] },
+    pre_tokenizer: { type: "Split", pattern: { Regex: expression }, behavior: "Isolated", invert: false },
+  };
+  const files = {
+    "tokenizer.json": JSON.stringify(tokenizer),
+    "tokenizer_config.json": JSON.stringify({ chat_template: template }),
+  };
+  return {
+    kind,
+    name,
+    arrange: (place) => ({
+      args: ["generate", "--chat", "--model", makeModel(modelFolder(place), { files }), `${"a".repeat(50)}b`],
+    }),
+    exit,
+    says,
+    // The weights themselves are good, and are kept.
+    mayAdd: /^home\/(hashes|weights)\//,
+  };
+}
+
 export const hugeLengths: readonly HostileCase[] = [
   {
     kind,
@@ -127,6 +158,20 @@ export const hugeLengths: readonly HostileCase[] = [
     exit: 1,
     says: ["tokenizer.json", "model.vocab", "2000000000"],
   },
+  unending("a chat template that loops for ever", {
+    template: "{% for i in range(90000) %}{% for j in range(90000) %}{% endfor %}{% endfor %}",
+    says: ["the model's chat template does not end", "given up after 1 s"],
+  }),
+  unending("a chat template that counts to 10^12", {
+    template: "{% for i in range(1000000000000) %}{% endfor %}",
+    says: ["the model's chat template", "range() of 1000000000000 numbers", "at most 100000"],
+    exit: 2,
+  }),
+  unending("an expression that tries every way", {
+    template: "{{ messages[0].content }}",
+    expression: "(a+)+$",
+    says: ["cutting the text", "does not end", "given up after"],
+  }),
   {
     kind,
     name: "clamps without end",
