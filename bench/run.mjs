@@ -95,19 +95,20 @@ async function forward(model) {
       [128],
     ),
   };
-  const recorded = ["logits", "layers.*.residPost", "layers.*.attn.pattern", "embed"];
+  const recorded = ["embed", "layers.*.residPost", "layers.*.attn.pattern"];
   const results = await interleave(
     {
       byHand: () => byHand.run(feeds),
       plain: () => model.record(prompt, "logits"),
       recorded: () => model.record(prompt, recorded),
+      withLogits: () => model.record(prompt, [...recorded, "logits"]),
       streams: () => model.record(prompt, "layers.*.residPost"),
       half: () => model.record(prompt, "layers.14.residPost"),
     },
     rounds,
   );
   times.forward128 = results;
-  const { byHand: hand, plain, recorded: all, streams, half } = results;
+  const { byHand: hand, plain, recorded: all, withLogits, streams, half } = results;
   report(
     ratio("plain forward of 128 tokens / the same graph by hand", plain.median / hand.median, {
       atMost: 1.05,
@@ -154,6 +155,12 @@ async function weightModes() {
   times.weightModes = Object.fromEntries(
     Object.entries(results).map(([weights, time]) => [weights, { ...time, ready: opened[weights].ready }]),
   );
+  const sites = ["embed", "layers.*.residPost", "layers.*.attn.pattern"];
+  const { prepackedRecorded } = await interleave(
+    { prepackedRecorded: () => opened.prepacked.model.record(prompt, sites) },
+    rounds,
+  );
+  times.weightModes.prepackedRecorded = prepackedRecorded;
   for (const weights of ["prepacked", "fed", "baked"]) {
     const detail = `${show(results[weights], results.mapped)}; ready after ${opened[weights].ready.toFixed(0)} / ${opened.mapped.ready.toFixed(0)} ms`;
     report(
@@ -270,7 +277,46 @@ async function python() {
   );
   if (status !== 0) return console.log(`PyTorch, TransformerLens: failed: ${stderr.trim().split("\n").pop()}`);
   times.python = JSON.parse(stdout);
-  console.log(JSON.stringify(times.python));
+  const { transformers, transformerLens, machine } = times.python;
+  const { recorded, plain } = times.forward128;
+  const lens = transformerLens.residualsAndPatterns;
+  report(
+    ratio("TransformerLens recording the same / recorded", lens.median / recorded.median, {
+      atLeast: 1.5,
+      detail: show(lens, recorded),
+    }),
+  );
+  const { prepackedRecorded, prepacked } = times.weightModes;
+  report(
+    ratio("TransformerLens recording the same / recorded, prepacked", lens.median / prepackedRecorded.median, {
+      detail: show(lens, prepackedRecorded),
+    }),
+  );
+  report(
+    ratio("PyTorch forward of 128 tokens / plain", transformers.prefill128.median / plain.median, {
+      detail: show(transformers.prefill128, plain),
+    }),
+  );
+  report(
+    ratio("PyTorch forward of 128 tokens / plain, prepacked", transformers.prefill128.median / prepacked.median, {
+      detail: show(transformers.prefill128, prepacked),
+    }),
+  );
+  report(
+    ratio(
+      "PyTorch decode / decode, a token",
+      (transformers.decodePerToken.median * median(times.decode.tokensPerSecond)) / 1000,
+    ),
+  );
+  report(
+    ratio(
+      "TransformerLens' first activation / ours, seconds from process start",
+      transformerLens.firstActivation.totalSeconds / times.startUp.median,
+    ),
+  );
+  console.log(
+    `PyTorch's own products: ${machine.matrixGigaflops} GFLOP/s, the runtime's ${times.limits.gigaflops.toFixed(0)}`,
+  );
 }
 
 function write() {

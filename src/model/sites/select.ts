@@ -89,7 +89,7 @@ export function gatherIndices(
   if (flattened === 0) return undefined;
   const rowRange = resolvePart(parts[0] as Part, extent.shape[0] as number, describeExtent(extent));
   const chosen = Array.from({ length: rowRange.to - rowRange.from }, (_, i) => i + rowRange.from);
-  const columns = chosen.map((row) => columnsOfRow(extent, parts, row).slice(1, flattened));
+  const columns = chosen.map((row) => columnsOfRow(extent, parts, row, flattened));
   const sizes = (columns[0] as number[][]).map((list) => list.length);
   if (columns.some((own) => own.some((list, d) => list.length !== sizes[d]))) {
     throw usageError(
@@ -106,8 +106,11 @@ export function gatherIndices(
   return { indices: { dtype: "int64", shape, data: BigInt64Array.from(flat, BigInt) }, flattened };
 }
 
-function columnsOfRow(extent: SiteExtent, parts: readonly Part[], row: number): number[][] {
-  return rangesOfRow(extent, parts, row).map(({ from, to }, d) => {
+/** Columns selected in the dimensions after the rows, up to `count` dimensions: a vocabulary that is whole is not listed. */
+function columnsOfRow(extent: SiteExtent, parts: readonly Part[], row: number, count: number): number[][] {
+  const ranges = rangesOfRow(extent, parts, row).slice(1, count);
+  return ranges.map(({ from, to }, i) => {
+    const d = i + 1;
     const axis = extent.axes[d] as Axis;
     if (countsTokens(axis) && (parts[d] as Part).kind === "all")
       return Array.from({ length: extent.shape[d] as number }, (_, c) => c);
