@@ -122,6 +122,12 @@ async function forward(model) {
     }),
   );
   report(
+    ratio("the same and the logits / plain forward", withLogits.median / plain.median, {
+      atMost: 1.15,
+      detail: show(withLogits, plain),
+    }),
+  );
+  report(
     ratio("residual streams alone / plain forward (no unembedding)", streams.median / plain.median, {
       atMost: 1,
       detail: show(streams, plain),
