@@ -105,7 +105,7 @@ it("outputs are compared: a wrong word, number or order is found", () => {
 });
 
 describe("generated pages are current", () => {
-  it.each(["scripts/notices.mjs", "scripts/sites.mjs"])("%s", async (script) => {
+  it.each(["scripts/notices.mjs", "scripts/sites.mjs", "scripts/measurements.mjs"])("%s", async (script) => {
     expect(await runScript(script, "--check")).toMatchObject({ code: 0, stderr: "" });
   });
 
