@@ -34,7 +34,7 @@ export type OpenProgress = ProgressEvent | { readonly kind: "convert"; readonly 
 export interface OpenOptions extends Omit<SourceOptions, "onProgress"> {
   /** How graphs get their weights; `mapped` unless given. */
   readonly weights?: WeightMode;
-  /** Copy weights into the kernels' layout, for long work: slower to open, a third faster to run, one copy a graph. Off unless given. */
+  /** Copy weights into the kernels' layout, for long work: slower to open, a fifth faster to run, one copy a graph. Off unless given. */
   readonly prepack?: boolean;
   /** Threads of one operator; the number of cores unless given. */
   readonly threads?: number;
