@@ -86,6 +86,23 @@ describe("a model in a worker thread", () => {
     );
   });
 
+  it("takes up again what its worker has forgotten", async () => {
+    const small = await open(fixture, { cache: join(folder, "worker"), threads: 1, worker: true, maxSessions: 1 });
+    const views = [0.5, 1.5, 2.5].map(
+      (factor) => (model: Model) => model.with(scale(`layers.${factor | 0}.attn.out`, factor)),
+    );
+    const kept = views.map((view) => view(small)); // a kept view sends its graph once, until it is forgotten
+    const wanted: Tensor["data"][] = [];
+    for (const view of views) wanted.push((await logitsOf(view(local))).data);
+    const together = await Promise.all(kept.map(logitsOf));
+    expect(together.map(({ data }) => data)).toEqual(wanted);
+    await logitsOf(kept[2] as Model);
+    const { sessionsOpened } = small.statistics();
+    for (const [i, view] of kept.entries()) expect((await logitsOf(view)).data).toEqual(wanted[i]);
+    expect(small.statistics()).toMatchObject({ sessionsOpened: sessionsOpened + 3, sessionsOpen: 1 });
+    await small.close();
+  });
+
   it("leaves this thread free while it runs", async () => {
     let ticks = 0;
     const timer = setInterval(() => {

@@ -106,7 +106,7 @@ export function prepareGraph(
   const derived = derive?.({ site, last, input: inputNamed }) ?? {};
   for (const [name, value] of Object.entries(derived)) outputs.set(name, value);
   const declared = declareInputs(edited, outputs);
-  const taken = declared.inputs.find((value) => (value.node.attributes.name as string) in derived);
+  const taken = declared.inputs.find((value) => Object.hasOwn(derived, value.node.attributes.name as string));
   if (taken !== undefined) {
     throw usageError(
       `the output "${taken.node.attributes.name}" has the name of an input of the graph: call it something else`,

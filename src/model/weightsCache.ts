@@ -46,6 +46,11 @@ export async function weightFile(
   if (kept !== undefined) return kept;
   const path = (await writable(dirname(target))) ? target : fallback;
   await mkdir(dirname(path), { recursive: true, mode: 0o700 });
+  if (path === fallback && !(await isOurs(dirname(path)))) {
+    throw failure(
+      `${dirname(target)} can't be written to, and ${dirname(path)} belongs to another user: set PATCHCLAMP_HOME`,
+    );
+  }
   await removeUnfinished(dirname(path));
   notice(`converting weights once to float32: ${path} (${await freeSpace(dirname(path))} free)`);
   return convert(path);
@@ -87,10 +92,11 @@ function fallbackFolder(): string {
   return join(tmpdir(), `patchclamp-${userInfo().username}`, "weights");
 }
 
-/** Whether a folder belongs to this user: another one's files in a shared temporary folder are not to be trusted. */
+/** Whether a folder and the one around it belong to this user: another's, in a shared temporary folder, are not to be trusted. */
 async function isOurs(folder: string): Promise<boolean> {
-  const found = await stat(folder).catch(() => undefined);
-  return found !== undefined && (process.getuid === undefined || found.uid === process.getuid());
+  const found = await Promise.all([folder, dirname(folder)].map((path) => stat(path).catch(() => undefined)));
+  const user = process.getuid?.();
+  return found.every((own) => own !== undefined && (user === undefined || own.uid === user));
 }
 
 /** Undefined where there is no such file, or a damaged one: it can be made again. */

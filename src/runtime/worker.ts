@@ -8,7 +8,7 @@ import { buffersOf, type Reply, type Request } from "./workerHost.js";
 const host = localHost(workerData as HostOptions);
 const jobs = new Map<string, { job: Job; resident: ReadonlyMap<string, Tensor> }>();
 
-async function answer(request: Request): Promise<Record<string, Tensor>> {
+async function answer(request: Exclude<Request, { kind: "forget" }>): Promise<Record<string, Tensor>> {
   if (request.kind === "close") {
     await host.close();
     return {};
@@ -20,6 +20,10 @@ async function answer(request: Request): Promise<Record<string, Tensor>> {
 }
 
 parentPort?.on("message", async (request: Request) => {
+  if (request.kind === "forget") {
+    jobs.delete(request.key); // a run of it that is under way holds what it needs
+    return;
+  }
   const { id } = request;
   let reply: Reply;
   try {

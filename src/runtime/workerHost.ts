@@ -18,6 +18,7 @@ export type Request =
       readonly feeds: ReadonlyMap<string, Tensor>;
       readonly lend: readonly string[];
     }
+  | { readonly kind: "forget"; readonly key: string }
   | { readonly kind: "close"; readonly id: number };
 
 /** From the worker. */
@@ -37,7 +38,7 @@ export function buffersOf(tensors: Iterable<Tensor>): ArrayBuffer[] {
 export function workerHost(options: HostOptions): Host {
   const worker = new Worker(new URL("./worker.js", import.meta.url), { workerData: options });
   const waiting = new Map<number, { resolve: (reply: Reply) => void; reject: (error: Error) => void }>();
-  const sent = new Map<string, ReadonlyMap<string, Tensor>>();
+  const sent = new Map<string, ReadonlyMap<string, Tensor>>(); // what the worker knows, in order of use
   let statistics: HostStatistics = { sessionsOpened: 0, sessionsOpen: 0, runs: 0 };
   let next = 0;
   let ended = false;
@@ -57,7 +58,16 @@ export function workerHost(options: HostOptions): Host {
   worker.on("exit", (code) => endAll(failure(`the worker that runs the model ended (code ${code})`)));
   worker.unref(); // an idle worker must not keep the process alive
 
-  const ask = (request: Request, transfer: ArrayBuffer[]): Promise<Reply> =>
+  /** The worker keeps as many jobs as sessions: their files and resident weights would fill its memory otherwise. */
+  const forgetOldest = () => {
+    const [oldest] = sent.keys();
+    if (sent.size <= options.maxSessions || oldest === undefined) return;
+    sent.delete(oldest);
+    const request: Request = { kind: "forget", key: oldest };
+    worker.postMessage(request);
+  };
+
+  const ask = (request: Exclude<Request, { kind: "forget" }>, transfer: ArrayBuffer[]): Promise<Reply> =>
     new Promise((resolve, reject) => {
       if (ended) {
         reject(failure("the runtime is closed"));
@@ -79,9 +89,12 @@ export function workerHost(options: HostOptions): Host {
         feeds,
         lend,
       };
+      sent.delete(job.key);
       sent.set(job.key, resident);
       const lent = lend.map((name) => feeds.get(name) as Tensor);
-      const reply = await ask(request, buffersOf(lent));
+      const asked = ask(request, buffersOf(lent));
+      forgetOldest();
+      const reply = await asked;
       if (reply.error !== undefined) throw failure(reply.error);
       return reply.outputs ?? {};
     },
