@@ -18,8 +18,8 @@ export interface Value extends ValueType {
   readonly index: number;
 }
 
-/** Parameters of an operation that are not tensors. */
-export type Attribute = number | string | boolean | Shape | Tensor | undefined;
+/** Parameters of an operation: plain data, small tensors, and graphs (the bodies of control flow). */
+export type Attribute = number | string | boolean | Shape | Tensor | Graph | undefined;
 export type Attributes = Readonly<Record<string, Attribute>>;
 
 /** One application of an operation. Leaves have no inputs: `input`, `weight`, `constant`. */
@@ -129,7 +129,11 @@ export function usedInputs(values: Iterable<Value>, declared: readonly Value[]):
   const order = topologicalOrder(values);
   const used = new Set(order.filter(({ operation }) => operation === "input").map(onlyOutput));
   const known = new Set([...used].flatMap(({ shape }) => shape));
-  const needed = new Set(order.flatMap(({ outputs }) => outputs.flatMap(({ shape }) => shape.flatMap(symbolsOf))));
+  const shapes = order.flatMap(({ outputs, attributes }) => [
+    ...outputs.map(({ shape }) => shape),
+    ...Object.values(attributes).filter((value) => Array.isArray(value)),
+  ]);
+  const needed = new Set(shapes.flatMap((shape: Shape) => shape.flatMap(symbolsOf)));
   for (const symbol of needed) {
     const source = known.has(symbol) ? undefined : declared.find(({ shape }) => shape.includes(symbol));
     if (source !== undefined) used.add(source);

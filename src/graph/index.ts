@@ -14,6 +14,8 @@ export {
   subtractDims,
   symbolsOf,
 } from "./dims.js";
+export { grad, gradients, hessianVectorProduct, jvp, valueAndGrad, vjp } from "./gradient/transforms.js";
+export { leavesOf, replaceLeaves, type Tree } from "./gradient/tree.js";
 export {
   type Attribute,
   type Attributes,
@@ -33,8 +35,15 @@ export {
 } from "./graph.js";
 export { type ExportOptions, exportOnnx, opset, type WeightPlacement } from "./onnx/export.js";
 export * from "./operations/functions.js";
-export type { Emitter, GradientRule, OnnxAttribute, Operation, ReferenceTensor } from "./operations/operation.js";
-export { apply, applyOne, emitAs } from "./operations/operation.js";
+export type {
+  BatchRule,
+  Emitter,
+  GradientRule,
+  OnnxAttribute,
+  Operation,
+  ReferenceTensor,
+} from "./operations/operation.js";
+export { apply, applyOne, emitAs, flat, isFloat } from "./operations/operation.js";
 export { operationNamed, operations } from "./operations/table.js";
 export { evaluate } from "./reference.js";
 export { type Edit, inline, type SiteFunction, scalarsBetween, splice, spliceAll, substitute } from "./rewrite.js";

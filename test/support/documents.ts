@@ -156,7 +156,7 @@ const build = (folder: string) => run(process.execPath, [join(root, "node_module
 /** Applies a page's diffs and new files to a copy of the sources in `folder`, and builds it. Throws where one does not fit. */
 export async function buildChanged({ path, blocks }: Document, folder: string): Promise<void> {
   await mkdir(folder);
-  for (const name of ["src", "package.json", "tsconfig.json", "test/fixtures/graph"])
+  for (const name of ["src", "package.json", "tsconfig.json", "test/support/operations", "test/fixtures/graph"])
     await cp(join(root, name), join(folder, name), { recursive: true });
   await symlink(join(root, "node_modules"), join(folder, "node_modules"));
   for (const { tag, info, text, line } of blocks) {

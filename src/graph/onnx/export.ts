@@ -60,7 +60,10 @@ export function exportOnnx(graph: Graph, { place = () => ({ kind: "fed" }) }: Ex
   const model = create(ModelProtoSchema, {
     irVersion: 11n,
     producerName: "patchclamp",
-    opsetImport: [{ domain: "", version: BigInt(opset) }],
+    opsetImport: [
+      { domain: "", version: BigInt(opset) },
+      ...writer.domains().map((domain) => ({ domain, version: 1n })),
+    ],
     graph: {
       name: "patchclamp",
       node: writer.nodes,
@@ -113,13 +116,19 @@ class Writer implements Emitter {
     this.nodes.push(
       create(NodeProtoSchema, {
         name: `${type} -> ${outputs[0]}`,
-        opType: type,
+        opType: type.slice(type.lastIndexOf(".") + 1),
+        domain: type.slice(0, Math.max(0, type.lastIndexOf("."))),
         input: [...inputs],
         output: [...outputs],
         attribute: Object.entries(options.attributes ?? {}).map(([name, value]) => attributeProto(name, value)),
       }),
     );
     return [...outputs];
+  }
+
+  /** The domains of operators that are not ONNX's own. */
+  domains(): string[] {
+    return [...new Set(this.nodes.map(({ domain }) => domain))].filter((domain) => domain !== "");
   }
 
   int64(values: readonly number[]): string {

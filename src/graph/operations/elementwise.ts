@@ -1,59 +1,18 @@
-/**
- * Elementwise operations with NumPy's broadcasting: one line of data for each, one builder for each family.
- */
-import { type Dim, formatShape, type Shape } from "../dims.js";
 import { constant, type Value, type ValueType } from "../graph.js";
-import { type Dtype, elementCount, stridesOf, tensorOf } from "../tensor.js";
-import { applyOne, emitAs, type Operation, type ReferenceTensor } from "./operation.js";
+import { type Dtype, tensorOf } from "../tensor.js";
+import { broadcasting } from "./batching.js";
+import { broadcastReference, broadcastShapes, sumTo } from "./broadcast.js";
+import {
+  applyOne,
+  emitAs,
+  flat,
+  type GradientRule,
+  isFloat,
+  type Operation,
+  type ReferenceTensor,
+} from "./operation.js";
 
 type None = Record<string, never>;
-
-/** The shape that shapes broadcast to. Throws where two dimensions differ and neither is 1. */
-export function broadcastShapes(...shapes: readonly Shape[]): Dim[] {
-  const rank = Math.max(0, ...shapes.map((shape) => shape.length));
-  return Array.from({ length: rank }, (_, i) => {
-    let result: Dim = 1;
-    for (const shape of shapes) {
-      const dim = shape[shape.length - rank + i] ?? 1;
-      if (dim === 1 || dim === result) continue;
-      if (result !== 1)
-        throw new Error(`shapes ${shapes.map(formatShape).join(" and ")} do not broadcast: ${result} against ${dim}`);
-      result = dim;
-    }
-    return result;
-  });
-}
-
-/** Applies `f` to broadcast elements of reference tensors. */
-export function broadcastReference(
-  inputs: readonly ReferenceTensor[],
-  dtype: Dtype,
-  f: (...values: number[]) => number,
-): ReferenceTensor {
-  const shape = broadcastShapes(...inputs.map((value) => value.shape)) as number[];
-  const data = new Float64Array(elementCount(shape));
-  const strides = inputs.map((value) => broadcastStrides(value.shape, shape));
-  const outer = stridesOf(shape);
-  const at = new Array<number>(inputs.length);
-  for (let i = 0; i < data.length; i++) {
-    for (let k = 0; k < inputs.length; k++) {
-      let offset = 0;
-      const own = strides[k] as number[];
-      for (let d = 0; d < shape.length; d++) {
-        offset += (Math.floor(i / (outer[d] as number)) % (shape[d] as number)) * (own[d] as number);
-      }
-      at[k] = (inputs[k] as ReferenceTensor).data[offset] as number;
-    }
-    data[i] = f(...at);
-  }
-  return { dtype, shape, data };
-}
-
-function broadcastStrides(shape: readonly number[], to: readonly number[]): number[] {
-  const own = stridesOf(shape);
-  const lead = to.length - shape.length;
-  return to.map((_, i) => (i < lead || shape[i - lead] === 1 ? 0 : (own[i - lead] as number)));
-}
 
 function requireSame(inputs: readonly ValueType[]): Dtype {
   const [first, ...others] = inputs.map((value) => value.dtype);
@@ -68,17 +27,35 @@ function requireDtype(inputs: readonly ValueType[], allowed: readonly Dtype[]): 
 
 const floats: readonly Dtype[] = ["float32", "float64", "float16"];
 
+/** Gradients of the inputs before broadcasting is undone: `g` that of the output `y`. */
+type Slopes = (g: Value, inputs: readonly Value[], y: Value) => readonly (Value | undefined)[];
+
 interface Elementwise {
   readonly name: string;
   readonly onnx: string;
   readonly f: (...values: number[]) => number;
+  /** None: flat everywhere. */
+  readonly slopes?: Slopes;
   /** Element type of the result; that of the inputs unless given. */
   readonly result?: Dtype;
   readonly takes?: readonly Dtype[];
 }
 
-function elementwise({ name, onnx, f, result, takes }: Elementwise): Operation<None> {
-  return {
+/** The gradient rule of slopes: each summed over what its input was broadcast along. */
+function gradientOf(slopes: Slopes | undefined): GradientRule {
+  if (slopes === undefined) return flat;
+  return (node, [g]) => {
+    if (g === undefined) return node.inputs.map(() => undefined);
+    const found = slopes(g, node.inputs, node.outputs[0] as Value);
+    return node.inputs.map(({ shape }, i) => {
+      const gradient = found[i];
+      return gradient === undefined ? undefined : sumTo(gradient, shape);
+    });
+  };
+}
+
+function elementwise({ name, onnx, f, slopes, result, takes }: Elementwise): Operation<None> {
+  const operation: Operation<None> = {
     name,
     infer(inputs) {
       const dtype = requireSame(inputs);
@@ -87,24 +64,77 @@ function elementwise({ name, onnx, f, result, takes }: Elementwise): Operation<N
     },
     emit: (node, _, emitter) => emitAs(onnx, node, emitter),
     reference: (inputs) => [broadcastReference(inputs, result ?? (inputs[0] as ReferenceTensor).dtype, f)],
+    gradient: gradientOf(slopes),
+    batch: broadcasting(() => operation as Operation),
   };
+  return operation;
 }
 
-function unaryFloat(name: string, onnx: string, f: (x: number) => number): Operation<None> {
-  return elementwise({ name, onnx, f: (x) => f(x as number), takes: floats });
+/** The derivative of a function of one number, from x and y = f(x); times the gradient of y. */
+type Slope = (g: Value, x: Value, y: Value) => Value;
+
+function unaryFloat(name: string, onnx: string, f: (x: number) => number, slope?: Slope): Operation<None> {
+  const slopes: Slopes | undefined = slope && ((g, [x], y) => [slope(g, x as Value, y)]);
+  return elementwise({ name, onnx, f: (x) => f(x as number), takes: floats, ...(slopes && { slopes }) });
 }
+
+/** Half of the gradient goes to each of two equal numbers. */
+const larger = (a: Value, b: Value): Value => add(cast(greater(a, b), a.dtype), mul(cast(equal(a, b), a.dtype), 0.5));
 
 const truth = (condition: boolean) => (condition ? 1 : 0);
 const bool: readonly Dtype[] = ["bool"];
 
+/** d/da a^b = b a^(b-1), 0 where b is 0; d/db a^b = a^b log a, where a is positive. */
+const powSlopes: Slopes = (g, inputs, y) => {
+  const [a, b] = inputs as readonly [Value, Value];
+  const base = where(equal(b, 0), 0, mul(b, pow(a, sub(b, 1))));
+  const exponent = where(greater(a, 0), mul(y, log(where(greater(a, 0), a, 1))), 0);
+  return [mul(g, base), mul(g, exponent)];
+};
+
 const table = {
-  add: elementwise({ name: "add", onnx: "Add", f: (a, b) => (a as number) + (b as number) }),
-  sub: elementwise({ name: "sub", onnx: "Sub", f: (a, b) => (a as number) - (b as number) }),
-  mul: elementwise({ name: "mul", onnx: "Mul", f: (a, b) => (a as number) * (b as number) }),
-  div: elementwise({ name: "div", onnx: "Div", f: (a, b) => (a as number) / (b as number), takes: floats }),
-  pow: elementwise({ name: "pow", onnx: "Pow", f: (a, b) => (a as number) ** (b as number), takes: floats }),
-  max: elementwise({ name: "max", onnx: "Max", f: Math.max }),
-  min: elementwise({ name: "min", onnx: "Min", f: Math.min }),
+  add: elementwise({ name: "add", onnx: "Add", f: (a, b) => (a as number) + (b as number), slopes: (g) => [g, g] }),
+  sub: elementwise({
+    name: "sub",
+    onnx: "Sub",
+    f: (a, b) => (a as number) - (b as number),
+    slopes: (g) => [g, neg(g)],
+  }),
+  mul: elementwise({
+    name: "mul",
+    onnx: "Mul",
+    f: (a, b) => (a as number) * (b as number),
+    slopes: (g, [a, b]) => [mul(g, b as Value), mul(g, a as Value)],
+  }),
+  div: elementwise({
+    name: "div",
+    onnx: "Div",
+    f: (a, b) => (a as number) / (b as number),
+    takes: floats,
+    slopes: (g, [, b], y) => {
+      const share = div(g, b as Value);
+      return [share, neg(mul(share, y))];
+    },
+  }),
+  pow: elementwise({
+    name: "pow",
+    onnx: "Pow",
+    f: (a, b) => (a as number) ** (b as number),
+    takes: floats,
+    slopes: powSlopes,
+  }),
+  max: elementwise({
+    name: "max",
+    onnx: "Max",
+    f: Math.max,
+    slopes: (g, [a, b]) => [mul(g, larger(a as Value, b as Value)), mul(g, larger(b as Value, a as Value))],
+  }),
+  min: elementwise({
+    name: "min",
+    onnx: "Min",
+    f: Math.min,
+    slopes: (g, [a, b]) => [mul(g, larger(b as Value, a as Value)), mul(g, larger(a as Value, b as Value))],
+  }),
   equal: elementwise({ name: "equal", onnx: "Equal", f: (a, b) => truth(a === b), result: "bool" }),
   less: elementwise({ name: "less", onnx: "Less", f: (a, b) => truth((a as number) < (b as number)), result: "bool" }),
   lessOrEqual: elementwise({
@@ -122,23 +152,44 @@ const table = {
   and: elementwise({ name: "and", onnx: "And", f: (a, b) => truth(a === 1 && b === 1), takes: bool }),
   or: elementwise({ name: "or", onnx: "Or", f: (a, b) => truth(a === 1 || b === 1), takes: bool }),
   not: elementwise({ name: "not", onnx: "Not", f: (a) => truth(a === 0), takes: bool }),
-  neg: elementwise({ name: "neg", onnx: "Neg", f: (a) => -(a as number) }),
-  abs: elementwise({ name: "abs", onnx: "Abs", f: (a) => Math.abs(a as number) }),
-  exp: unaryFloat("exp", "Exp", Math.exp),
-  log: unaryFloat("log", "Log", Math.log),
-  sqrt: unaryFloat("sqrt", "Sqrt", Math.sqrt),
-  sin: unaryFloat("sin", "Sin", Math.sin),
-  cos: unaryFloat("cos", "Cos", Math.cos),
-  tanh: unaryFloat("tanh", "Tanh", Math.tanh),
-  erf: unaryFloat("erf", "Erf", erfReference),
-  sigmoid: unaryFloat("sigmoid", "Sigmoid", (x) => 1 / (1 + Math.exp(-x))),
-  relu: unaryFloat("relu", "Relu", (x) => Math.max(x, 0)),
+  neg: elementwise({ name: "neg", onnx: "Neg", f: (a) => -(a as number), slopes: (g) => [neg(g)] }),
+  abs: elementwise({
+    name: "abs",
+    onnx: "Abs",
+    f: (a) => Math.abs(a as number),
+    slopes: (g, [a]) => [mul(g, sub(cast(greater(a as Value, 0), g.dtype), cast(less(a as Value, 0), g.dtype)))],
+  }),
+  exp: unaryFloat("exp", "Exp", Math.exp, (g, _, y) => mul(g, y)),
+  log: unaryFloat("log", "Log", Math.log, (g, x) => div(g, x)),
+  sqrt: unaryFloat("sqrt", "Sqrt", Math.sqrt, (g, _, y) => div(mul(g, 0.5), y)),
+  sin: unaryFloat("sin", "Sin", Math.sin, (g, x) => mul(g, cos(x))),
+  cos: unaryFloat("cos", "Cos", Math.cos, (g, x) => neg(mul(g, sin(x)))),
+  tanh: unaryFloat("tanh", "Tanh", Math.tanh, (g, _, y) => mul(g, sub(1, mul(y, y)))),
+  erf: unaryFloat("erf", "Erf", erfReference, (g, x) => mul(g, mul(exp(neg(mul(x, x))), 2 / Math.sqrt(Math.PI)))),
+  sigmoid: unaryFloat(
+    "sigmoid",
+    "Sigmoid",
+    (x) => 1 / (1 + Math.exp(-x)),
+    (g, _, y) => mul(g, mul(y, sub(1, y))),
+  ),
+  relu: unaryFloat(
+    "relu",
+    "Relu",
+    (x) => Math.max(x, 0),
+    (g, x) => where(greater(x, 0), g, 0),
+  ),
   floor: unaryFloat("floor", "Floor", Math.floor),
   round: unaryFloat("round", "Round", roundHalfEven),
 };
 
 const whereOperation: Operation<None> = {
   name: "where",
+  gradient: gradientOf((g, [condition]) => [
+    undefined,
+    where(condition as Value, g, 0),
+    where(condition as Value, 0, g),
+  ]),
+  batch: broadcasting(() => whereOperation as Operation),
   infer([condition, ...branches]) {
     if (condition?.dtype !== "bool") throw new Error("the condition must be bool");
     const dtype = requireSame(branches);
@@ -154,6 +205,8 @@ const whereOperation: Operation<None> = {
 
 const geluOperation: Operation<{ approximate: "none" | "tanh" }> = {
   name: "gelu",
+  gradient: (node, [g]) => [g && geluSlope(g, node.inputs[0] as Value, node.attributes.approximate as "none" | "tanh")],
+  batch: broadcasting(() => geluOperation as Operation),
   infer(inputs) {
     requireDtype(inputs, floats);
     return inputs.map(({ dtype, shape }) => ({ dtype, shape }));
@@ -179,6 +232,10 @@ export const onnxDtype: { readonly [D in Dtype]: number } = {
 
 const castOperation: Operation<{ to: Dtype }> = {
   name: "cast",
+  gradient: (node, [g]) => [
+    g && isFloat((node.inputs[0] as Value).dtype) ? cast(g, (node.inputs[0] as Value).dtype) : undefined,
+  ],
+  batch: broadcasting(() => castOperation as Operation),
   infer: ([value], { to }) => [{ dtype: to, shape: (value as ValueType).shape }],
   emit: (node, { to }, emitter) => emitAs("Cast", node, emitter, { to: onnxDtype[to] }),
   reference: (inputs, { to }) => [broadcastReference(inputs, to, (x) => castReference(x as number, to))],
@@ -188,6 +245,11 @@ export const elementwiseOperations = [...Object.values(table), whereOperation, g
 
 /** A value or a number; numbers become constants of the other operand's element type. */
 export type Operand = Value | number;
+
+/** A scalar constant of a value's element type. */
+export function constantLike(like: Value, number: number): Value {
+  return lift(number, like.dtype);
+}
 
 function lift(operand: Operand, like: Dtype): Value {
   return typeof operand === "number" ? constant(tensorOf(like, [], [operand])) : operand;
@@ -275,6 +337,20 @@ function erfReference(x: number): number {
 function geluReference(x: number, approximate: "none" | "tanh"): number {
   if (approximate === "none") return 0.5 * x * (1 + erfReference(x / Math.SQRT2));
   return 0.5 * x * (1 + Math.tanh(Math.sqrt(2 / Math.PI) * (x + 0.044715 * x ** 3)));
+}
+
+/** d/dx x Phi(x) = Phi(x) + x phi(x), and the same for the approximation by tanh. */
+function geluSlope(g: Value, x: Value, approximate: "none" | "tanh"): Value {
+  if (approximate === "none") {
+    const cumulative = mul(add(erf(mul(x, Math.SQRT1_2)), 1), 0.5);
+    const density = mul(exp(mul(mul(x, x), -0.5)), 1 / Math.sqrt(2 * Math.PI));
+    return mul(g, add(cumulative, mul(x, density)));
+  }
+  const scale = Math.sqrt(2 / Math.PI);
+  const square = mul(x, x);
+  const t = tanh(mul(mul(x, add(mul(square, 0.044715), 1)), scale));
+  const inner = mul(add(mul(square, 3 * 0.044715), 1), scale);
+  return mul(g, mul(add(add(t, 1), mul(mul(x, sub(1, mul(t, t))), inner)), 0.5));
 }
 
 function roundHalfEven(x: number): number {

@@ -1,5 +1,14 @@
 /** Every operation as a function of values: what a traced function is written in. */
 export {
+  barrier,
+  type CustomContext,
+  checkpoint,
+  customGradient,
+  identity,
+  stopGradient,
+  straightThrough,
+} from "./barriers.js";
+export {
   abs,
   add,
   and,
@@ -34,5 +43,5 @@ export {
   where,
 } from "./elementwise.js";
 export { gather, layerNorm, matmul, rmsNorm } from "./linear.js";
-export { concat, expand, pad, reshape, slice, squeeze, transpose, unsqueeze } from "./movement.js";
+export { concat, dimension, expand, pad, reshape, slice, squeeze, transpose, unsqueeze } from "./movement.js";
 export { logSoftmax, reduceMax, reduceMean, reduceMin, reduceSum, softmax, topK } from "./reduction.js";

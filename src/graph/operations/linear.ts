@@ -1,17 +1,34 @@
 /** Matrix products, gathering rows by index, and the normalisations that surround them. */
-import { type Dim, formatShape } from "../dims.js";
-import type { Value, ValueType } from "../graph.js";
+import { type Dim, formatShape, multiplyDims, sameShape } from "../dims.js";
+import type { Node, Value, ValueType } from "../graph.js";
 import { elementCount, stridesOf } from "../tensor.js";
-import { broadcastShapes } from "./elementwise.js";
-import { axisOf, gatherReference } from "./movement.js";
-import { applyOne, emitAs, type Operation, type ReferenceTensor } from "./operation.js";
+import { padRank } from "./batching.js";
+import { broadcastShapes, sumTo } from "./broadcast.js";
+import { add, constantLike, div, mul, sqrt, sub } from "./elementwise.js";
+import { axisOf, expand, gatherReference, reshape } from "./movement.js";
+import { apply, applyOne, emitAs, type Operation, type ReferenceTensor } from "./operation.js";
+import { reduceMean } from "./reduction.js";
 
-const matmulOperation: Operation<Record<string, never>> = {
+interface Transposes {
+  readonly transposeA: boolean;
+  readonly transposeB: boolean;
+}
+
+type ProductAttributes = Transposes & Record<string, boolean>;
+
+const swapped = <D>(shape: readonly D[], swap: boolean): D[] => {
+  const [rows, columns] = shape.slice(-2) as [D, D];
+  return swap ? [...shape.slice(0, -2), columns, rows] : [...shape];
+};
+
+const matmulOperation: Operation<ProductAttributes> = {
   name: "matmul",
-  infer(inputs) {
-    const [a, b] = inputs as readonly [ValueType, ValueType];
-    if (a.dtype !== b.dtype) throw new Error("inputs must have one element type");
-    if (a.shape.length < 2 || b.shape.length < 2) throw new Error("inputs must have at least two dimensions");
+  infer(inputs, { transposeA, transposeB }) {
+    const [left, right] = inputs as readonly [ValueType, ValueType];
+    if (left.dtype !== right.dtype) throw new Error("inputs must have one element type");
+    if (left.shape.length < 2 || right.shape.length < 2) throw new Error("inputs must have at least two dimensions");
+    const a = { ...left, shape: swapped(left.shape, transposeA) };
+    const b = { ...right, shape: swapped(right.shape, transposeB) };
     const inner = [a.shape[a.shape.length - 1], b.shape[b.shape.length - 2]];
     if (inner[0] !== inner[1]) throw new Error(`inner dimensions differ: ${inner[0]} against ${inner[1]}`);
     const batch = broadcastShapes(a.shape.slice(0, -2), b.shape.slice(0, -2));
@@ -19,9 +36,30 @@ const matmulOperation: Operation<Record<string, never>> = {
       { dtype: a.dtype, shape: [...batch, a.shape[a.shape.length - 2] as Dim, b.shape[b.shape.length - 1] as Dim] },
     ];
   },
-  emit: (node, _, emitter) => emitAs("MatMul", node, emitter),
-  reference(inputs) {
-    const [a, b] = inputs as readonly [ReferenceTensor, ReferenceTensor];
+  emit(node, { transposeA, transposeB }, emitter) {
+    if (!transposeA && !transposeB) return emitAs("MatMul", node, emitter);
+    // ONNX's own form would be a Transpose, which the runtime folds into a second copy of a weight.
+    const attributes = { transA: transposeA ? 1 : 0, transB: transposeB ? 1 : 0 };
+    emitAs("com.microsoft.FusedMatMul", node, emitter, attributes);
+  },
+  gradient(node, [g]) {
+    const [a, b] = node.inputs as readonly [Value, Value];
+    const { transposeA, transposeB } = node.attributes as unknown as Transposes;
+    if (g === undefined) return [undefined, undefined];
+    const toA = transposeA ? product(b, g, transposeB, true) : product(g, b, false, !transposeB);
+    const toB = transposeB ? sharedProduct(g, a, true, transposeA, b) : sharedProduct(a, g, !transposeA, false, b);
+    return [sumTo(toA, a.shape), sumTo(toB, b.shape)];
+  },
+  batch(inputs, batched, node) {
+    const rank = Math.max(...node.inputs.map(({ shape }) => shape.length));
+    const [a, b] = inputs.map((x, i) => (batched[i] ? padRank(x, rank) : x)) as [Value, Value];
+    return [matmul(a, b, node.attributes as unknown as Transposes)];
+  },
+  reference(inputs, { transposeA, transposeB }) {
+    const [a, b] = [transposeA, transposeB].map((swap, i) => swapReference(inputs[i] as ReferenceTensor, swap)) as [
+      ReferenceTensor,
+      ReferenceTensor,
+    ];
     const [rows, inner] = a.shape.slice(-2) as [number, number];
     const columns = b.shape[b.shape.length - 1] as number;
     const batch = broadcastShapes(a.shape.slice(0, -2), b.shape.slice(0, -2)) as number[];
@@ -41,6 +79,29 @@ const matmulOperation: Operation<Record<string, never>> = {
     return [{ dtype: a.dtype, shape: [...batch, rows, columns], data }];
   },
 };
+
+const product = (a: Value, b: Value, transposeA: boolean, transposeB: boolean) =>
+  matmul(a, b, { transposeA, transposeB });
+
+/** A product whose result is summed to a matrix `like`: over rows of all batches at once where that is one product. */
+function sharedProduct(a: Value, b: Value, transposeA: boolean, transposeB: boolean, like: Value): Value {
+  const joinable =
+    like.shape.length === 2 && transposeA && !transposeB && sameShape(a.shape.slice(0, -2), b.shape.slice(0, -2));
+  if (!joinable || a.shape.length === 2) return product(a, b, transposeA, transposeB);
+  const rows = (x: Value) => reshape(x, [multiplyDims(...x.shape.slice(0, -1)), x.shape[x.shape.length - 1] as Dim]);
+  return product(rows(a), rows(b), true, false);
+}
+
+function swapReference(x: ReferenceTensor, swap: boolean): ReferenceTensor {
+  if (!swap) return x;
+  const shape = swapped(x.shape, true);
+  const [rows, columns] = shape.slice(-2) as [number, number];
+  return gatherReference(x.dtype, shape, x.data, (index) => {
+    const [i, j] = index.slice(-2) as [number, number];
+    const batch = index.slice(0, -2).reduce((sum, at, d) => sum * (shape[d] as number) + at, 0);
+    return batch * rows * columns + j * rows + i;
+  });
+}
 
 /** Offsets of each matrix of a batched operand, repeated as broadcasting over `batch` asks. */
 function batchOffsets(shape: readonly number[], batch: readonly number[]): number[] {
@@ -86,13 +147,29 @@ const gatherOperation: Operation<{ axis: number }> = {
   },
 };
 
+/** Gradient of the normalised rows before scale and bias, from `g`, that of them. */
+type NormSlope = (g: Value, x: Value, epsilon: number) => { x: Value; normalized: Value };
+
 function normOperation(
   name: string,
   onnx: string,
   f: (row: Float64Array, epsilon: number) => Float64Array,
+  slope: NormSlope,
 ): Operation<{ epsilon: number }> {
   return {
     name,
+    gradient(node, [g]) {
+      if (g === undefined) return node.inputs.map(() => undefined);
+      const [x, scale, bias] = node.inputs as readonly [Value, Value, Value?];
+      const found = slope(mul(g, scale), x, node.attributes.epsilon as number);
+      const rest = [sumTo(mul(g, found.normalized), scale.shape)];
+      return [found.x, ...rest, ...(bias === undefined ? [] : [sumTo(g, bias.shape)])];
+    },
+    batch(inputs, batched, node) {
+      const [x, ...parameters] = inputs as readonly [Value, ...Value[]];
+      if (batched.slice(1).some((yes) => yes)) return scaledApart(inputs, batched, node);
+      return apply(operationOf(name), [x, ...parameters], node.attributes);
+    },
     infer([x, ...parameters]) {
       const { dtype, shape } = x as ValueType;
       const width = shape[shape.length - 1] as Dim;
@@ -117,23 +194,72 @@ function normOperation(
 
 const meanSquare = (row: Float64Array) => row.reduce((sum, x) => sum + x * x, 0) / row.length;
 
-const rmsNormOperation = normOperation("rmsNorm", "RMSNormalization", (row, epsilon) => {
-  const scale = 1 / Math.sqrt(meanSquare(row) + epsilon);
-  return row.map((x) => x * scale);
-});
+const lastMean = (x: Value) => reduceMean(x, -1, { keepDims: true });
+const centre = (x: Value) => sub(x, lastMean(x));
 
-const layerNormOperation = normOperation("layerNorm", "LayerNormalization", (row, epsilon) => {
-  const mean = row.reduce((sum, x) => sum + x, 0) / row.length;
-  const centred = row.map((x) => x - mean);
-  const scale = 1 / Math.sqrt(meanSquare(centred) + epsilon);
-  return centred.map((x) => x * scale);
-});
+/** For n = x r, r = 1 / sqrt(mean(x^2) + epsilon): dx = r (g - n mean(g n)). */
+function scaledSlope(g: Value, x: Value, epsilon: number): { x: Value; normalized: Value } {
+  const inverse = div(1, sqrt(add(lastMean(mul(x, x)), epsilon)));
+  const normalized = mul(x, inverse);
+  return { x: mul(inverse, sub(g, mul(normalized, lastMean(mul(g, normalized))))), normalized };
+}
+
+/** A norm whose scale or bias differs by entry of the batch: normalised with ones, then scaled and shifted. */
+function scaledApart(inputs: readonly Value[], batched: readonly boolean[], node: Node): Value[] {
+  const [x, scale, bias] = node.inputs as readonly [Value, Value, Value?];
+  const rank = x.shape.length;
+  const [own, byScale, byBias] = inputs.map((value, i) => (batched[i] ? padRank(value, rank) : value)) as [
+    Value,
+    Value,
+    Value?,
+  ];
+  const ones = expand(constantLike(scale, 1), scale.shape);
+  const zeros = bias && expand(constantLike(bias, 0), bias.shape);
+  const [plain] = apply(
+    operationOf(node.operation),
+    [own, ones, ...(zeros === undefined ? [] : [zeros])],
+    node.attributes,
+  );
+  const scaled = mul(plain as Value, byScale);
+  return [byBias === undefined ? scaled : add(scaled, byBias)];
+}
+
+const operationOf = (name: string) => (name === "rmsNorm" ? rmsNormOperation : layerNormOperation) as Operation;
+
+const rmsNormOperation = normOperation(
+  "rmsNorm",
+  "RMSNormalization",
+  (row, epsilon) => {
+    const scale = 1 / Math.sqrt(meanSquare(row) + epsilon);
+    return row.map((x) => x * scale);
+  },
+  (g, x, epsilon) => scaledSlope(g, x, epsilon),
+);
+
+const layerNormOperation = normOperation(
+  "layerNorm",
+  "LayerNormalization",
+  (row, epsilon) => {
+    const mean = row.reduce((sum, x) => sum + x, 0) / row.length;
+    const centred = row.map((x) => x - mean);
+    const scale = 1 / Math.sqrt(meanSquare(centred) + epsilon);
+    return centred.map((x) => x * scale);
+  },
+  (g, x, epsilon) => {
+    const found = scaledSlope(g, centre(x), epsilon);
+    return { x: centre(found.x), normalized: found.normalized };
+  },
+);
 
 export const linearOperations = [matmulOperation, gatherOperation, rmsNormOperation, layerNormOperation];
 
-/** Matrix product of the last two dimensions, the others broadcast. */
-export function matmul(a: Value, b: Value): Value {
-  return applyOne(matmulOperation, [a, b], {});
+/** Matrix product of the last two dimensions, the others broadcast; either side read with its last two swapped. */
+export function matmul(
+  a: Value,
+  b: Value,
+  { transposeA = false, transposeB = false }: Partial<Transposes> = {},
+): Value {
+  return applyOne(matmulOperation, [a, b], { transposeA, transposeB });
 }
 
 /** Slices of `x` along an axis (the first unless given) at int64 indices; the indices' shape replaces the axis. */

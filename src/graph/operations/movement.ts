@@ -15,7 +15,8 @@ import {
 } from "../dims.js";
 import type { Value, ValueType } from "../graph.js";
 import { elementCount, stridesOf } from "../tensor.js";
-import { broadcastReference, broadcastShapes } from "./elementwise.js";
+import { padRank, shifted } from "./batching.js";
+import { broadcastReference, broadcastShapes, sumTo } from "./broadcast.js";
 import { applyOne, emitAs, type Operation, type ReferenceTensor } from "./operation.js";
 
 /**
@@ -35,6 +36,8 @@ const sizesOf = (shape: Shape, sizes: Readonly<Record<string, number>>) => shape
 
 const reshapeOperation: Operation<{ shape: Shape }> = {
   name: "reshape",
+  gradient: (node, [g]) => [g && reshape(g, (node.inputs[0] as Value).shape)],
+  batch: ([x], _, node) => [reshape(x as Value, [(x as Value).shape[0] as Dim, ...(node.attributes.shape as Shape)])],
   infer([value], { shape }) {
     const from = value as ValueType;
     if (divideDims(multiplyDims(...from.shape), multiplyDims(...shape)) !== 1) {
@@ -62,6 +65,19 @@ function impliedTarget(from: Shape, to: Shape): number[] | undefined {
 
 const transposeOperation: Operation<{ permutation: readonly number[] }> = {
   name: "transpose",
+  gradient: (node, [g]) => {
+    const permutation = node.attributes.permutation as readonly number[];
+    return [
+      g &&
+        transpose(
+          g,
+          permutation.map((_, axis) => permutation.indexOf(axis)),
+        ),
+    ];
+  },
+  batch: ([x], _, node) => [
+    transpose(x as Value, [0, ...(node.attributes.permutation as readonly number[]).map((axis) => axis + 1)]),
+  ],
   infer([value], { permutation }) {
     const { dtype, shape } = value as ValueType;
     const valid =
@@ -101,6 +117,19 @@ export function gatherReference(
 
 const concatOperation: Operation<{ axis: number }> = {
   name: "concat",
+  gradient(node, [g]) {
+    let start: Dim = 0;
+    return node.inputs.map(({ shape }) => {
+      const axis = node.attributes.axis as number;
+      const from = start;
+      start = addDims(start, shape[axis] as Dim);
+      return g && slice(g, axis, from, start);
+    });
+  },
+  batch: shifted(
+    () => concatOperation,
+    ({ axis }) => ({ axis: axis + 1 }),
+  ),
   infer(values, { axis }) {
     const [first] = values as readonly [ValueType];
     for (const value of values) {
@@ -133,6 +162,15 @@ const concatOperation: Operation<{ axis: number }> = {
 
 const sliceOperation: Operation<{ axis: number; start: Dim; end: Dim }> = {
   name: "slice",
+  gradient(node, [g]) {
+    const { axis, start, end } = node.attributes as { axis: number; start: Dim; end: Dim };
+    const size = (node.inputs[0] as Value).shape[axis] as Dim;
+    return [g && pad(g, axis, start, subtractDims(size, end))];
+  },
+  batch: shifted(
+    () => sliceOperation,
+    ({ axis, start, end }) => ({ axis: axis + 1, start, end }),
+  ),
   infer([value], { axis, start, end }) {
     const { dtype, shape } = value as ValueType;
     const size = subtractDims(end, start);
@@ -159,6 +197,15 @@ const sliceOperation: Operation<{ axis: number; start: Dim; end: Dim }> = {
 
 const padOperation: Operation<{ axis: number; before: Dim; after: Dim }> = {
   name: "pad",
+  gradient(node, [g]) {
+    const { axis, before } = node.attributes as { axis: number; before: Dim };
+    const size = (node.inputs[0] as Value).shape[axis] as Dim;
+    return [g && slice(g, axis, before, addDims(before, size))];
+  },
+  batch: shifted(
+    () => padOperation,
+    ({ axis, before, after }) => ({ axis: axis + 1, before, after }),
+  ),
   infer([value], { axis, before, after }) {
     const { dtype, shape } = value as ValueType;
     return [{ dtype, shape: shape.map((dim, i) => (i === axis ? addDims(addDims(before, dim), after) : dim)) }];
@@ -183,6 +230,12 @@ const padOperation: Operation<{ axis: number; before: Dim; after: Dim }> = {
 
 const expandOperation: Operation<{ shape: Shape }> = {
   name: "expand",
+  gradient: (node, [g]) => [g && sumTo(g, (node.inputs[0] as Value).shape)],
+  batch([x], _, node) {
+    const shape = (node.outputs[0] as Value).shape;
+    const [batch = 1] = (x as Value).shape;
+    return [expand(padRank(x as Value, shape.length), [batch, ...shape])];
+  },
   infer([value], { shape }) {
     const { dtype, shape: from } = value as ValueType;
     return [{ dtype, shape: broadcastShapes(from, shape) }];
@@ -197,7 +250,21 @@ const expandOperation: Operation<{ shape: Shape }> = {
   },
 };
 
+const dimensionOperation: Operation<{ dims: Shape }> = {
+  name: "dimension",
+  infer: () => [{ dtype: "int64", shape: [] }],
+  emit(node, { dims }, emitter) {
+    const outputs = [emitter.name(node.outputs[0] as Value)];
+    emitter.node("Squeeze", [emitter.dims(dims), emitter.int64([0])], { outputs });
+  },
+  reference: (_, { dims }, sizes) => [
+    { dtype: "int64", shape: [], data: Float64Array.of(evaluateDim(dims[0] as Dim, sizes)) },
+  ],
+  gradient: () => [],
+};
+
 export const movementOperations = [
+  dimensionOperation,
   reshapeOperation,
   transposeOperation,
   concatOperation,
@@ -214,6 +281,11 @@ export function reshape(x: Value, shape: Shape): Value {
 /** Axes reordered: axis i of the result is axis `permutation[i]` of `x`. */
 export function transpose(x: Value, permutation: readonly number[]): Value {
   return applyOne(transposeOperation, [x], { permutation });
+}
+
+/** The size of a dimension, as an int64 scalar computed in the graph where it is symbolic. */
+export function dimension(dim: Dim): Value {
+  return applyOne(dimensionOperation, [], { dims: [dim] });
 }
 
 /** Values joined along an axis. */

@@ -21,7 +21,10 @@ export type OnnxAttribute = number | string | readonly number[] | { readonly flo
 export interface Emitter {
   /** The ONNX name of a value of the graph. */
   name(value: Value): string;
-  /** Adds a node and returns the names of its outputs, which are made up unless given. */
+  /**
+   * Adds a node and returns the names of its outputs, which are made up unless given. An operator of another domain than
+   * ONNX's is written with it: `com.microsoft.FusedMatMul`.
+   */
   node(
     type: string,
     inputs: readonly string[],
@@ -33,8 +36,24 @@ export interface Emitter {
   dims(shape: Shape): string;
 }
 
-/** Gradients of the inputs, given those of the outputs; undefined where an input has none. */
-export type GradientRule = (node: Node, outputs: readonly (Value | undefined)[]) => (Value | undefined)[];
+/**
+ * Gradients of a node's inputs, given those of its outputs (undefined: zero); undefined where an input has none. A rule
+ * builds values with the operations of the table, is linear in what it is given, and reads the node it is handed, which
+ * may be a recomputed twin.
+ */
+export type GradientRule = (node: Node, outputs: readonly (Value | undefined)[]) => readonly (Value | undefined)[];
+
+/** The rule of what has no slope anywhere: comparisons, rounding, whole numbers. */
+export const flat: GradientRule = (node) => node.inputs.map(() => undefined);
+
+/**
+ * A node applied to every entry of a new leading axis, which those of the inputs have that are `batched`; every output
+ * gets it. `node` is the one that was traced without the axis. An operation without a rule is looped over.
+ */
+export type BatchRule = (inputs: readonly Value[], batched: readonly boolean[], node: Node) => readonly Value[];
+
+/** Whether an element type holds floating-point numbers: what gradients are made of. */
+export const isFloat = (dtype: Dtype): boolean => dtype === "float32" || dtype === "float64" || dtype === "float16";
 
 export interface Operation<A extends Attributes = Attributes> {
   readonly name: string;
@@ -48,7 +67,9 @@ export interface Operation<A extends Attributes = Attributes> {
     attributes: A,
     sizes: Readonly<Record<string, number>>,
   ): ReferenceTensor[];
+  /** None: a gradient through the operation is an error that says so. */
   readonly gradient?: GradientRule;
+  readonly batch?: BatchRule;
 }
 
 /** A node of `operation`. Errors name the operation and the shapes. */

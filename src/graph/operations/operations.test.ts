@@ -2,10 +2,10 @@
  * One suite for every operation of the table: the float64 reference against ONNX's own reference evaluator (a fixture),
  * and the emitted graph in ONNX Runtime against the reference (generated cases). An operation without cases fails.
  */
-import { readFileSync } from "node:fs";
+import { readdirSync, readFileSync } from "node:fs";
 import fc from "fast-check";
 import { afterAll, describe, expect, it } from "vitest";
-import { type OperationCase, operationCases } from "../../../test/fixtures/graph/cases.js";
+import { type OperationCase, operationCases } from "../../../test/support/operations/index.js";
 import { createRuntime } from "../../runtime/index.js";
 import {
   type Attributes,
@@ -38,8 +38,10 @@ interface StoredCase {
   readonly outputs: StoredTensor[];
 }
 
-const fixture = new URL("../../../test/fixtures/graph/cases.json", import.meta.url);
-const stored = JSON.parse(readFileSync(fixture, "utf8")) as StoredCase[];
+const fixtures = new URL("../../../test/fixtures/graph/", import.meta.url);
+const stored = readdirSync(fixtures)
+  .filter((file) => file.endsWith(".json"))
+  .flatMap((file) => JSON.parse(readFileSync(new URL(file, fixtures), "utf8")) as StoredCase[]);
 const runtime = createRuntime({ threads: 1 });
 afterAll(() => runtime.close());
 

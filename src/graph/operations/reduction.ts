@@ -1,8 +1,10 @@
 /** Reductions over axes, softmax and its logarithm, and the k largest values: operations that look along an axis. */
-import type { Dim } from "../dims.js";
+import { type Dim, multiplyDims } from "../dims.js";
 import type { Value, ValueType } from "../graph.js";
 import { elementCount, stridesOf } from "../tensor.js";
-import { axisOf } from "./movement.js";
+import { shifted } from "./batching.js";
+import { cast, div, equal, exp, mul, sub } from "./elementwise.js";
+import { axisOf, dimension, expand, reshape } from "./movement.js";
 import { apply, applyOne, emitAs, type Operation, type ReferenceTensor } from "./operation.js";
 
 interface Reduction {
@@ -29,13 +31,30 @@ function reduceAxis(value: ReferenceTensor, axis: number, f: (values: Float64Arr
   return { dtype: value.dtype, shape, data: Float64Array.from(results) };
 }
 
+type ReductionAttributes = Reduction & Record<string, Dim[] | readonly number[] | boolean>;
+
+/** Gradient of a reduced value, from that of the result `y`, both with the reduced axes kept as ones. */
+type ReductionSlope = (g: Value, x: Value, y: Value, axes: readonly number[]) => Value;
+
 function reduction(
   name: string,
   onnx: string,
   f: (values: Float64Array) => number,
-): Operation<Reduction & Record<string, Dim[] | readonly number[] | boolean>> {
-  return {
+  slope: ReductionSlope,
+): Operation<ReductionAttributes> {
+  const operation: Operation<ReductionAttributes> = {
     name,
+    gradient(node, [g]) {
+      if (g === undefined) return [undefined];
+      const axes = node.attributes.axes as readonly number[];
+      const [x] = node.inputs as readonly [Value];
+      const kept = x.shape.map((dim, i) => (axes.includes(i) ? 1 : dim));
+      return [slope(reshape(g, kept), x, reshape(node.outputs[0] as Value, kept), axes)];
+    },
+    batch: shifted(
+      () => operation,
+      ({ axes, keepDims }) => ({ axes: axes.map((axis) => axis + 1), keepDims }),
+    ),
     infer([value], { axes, keepDims }) {
       const { dtype, shape } = value as ValueType;
       if (new Set(axes).size < axes.length) throw new Error(`axes ${axes.join(", ")} name one axis twice`);
@@ -49,20 +68,47 @@ function reduction(
       return [keepDims ? kept : { ...kept, shape: kept.shape.filter((_, i) => !axes.includes(i)) }];
     },
   };
+  return operation;
+}
+
+/** The gradient of an extreme goes to the element that has it, in equal shares where several do. */
+const toExtreme: ReductionSlope = (g, x, y, axes) => {
+  const hit = cast(equal(x, y), x.dtype);
+  return mul(hit, div(g, reduceSum(hit, axes, { keepDims: true })));
+};
+
+/** How many elements were reduced to one, in the element type of `x`. */
+function countOf(x: Value, axes: readonly number[]): Value {
+  return cast(dimension(multiplyDims(...axes.map((axis) => x.shape[axis] as Dim))), x.dtype);
 }
 
 const sumOf = (values: Float64Array) => values.reduce((a, b) => a + b, 0);
 
 const reductions = {
-  sum: reduction("reduceSum", "ReduceSum", sumOf),
-  mean: reduction("reduceMean", "ReduceMean", (values) => sumOf(values) / values.length),
-  max: reduction("reduceMax", "ReduceMax", (values) => values.reduce((a, b) => Math.max(a, b), -Infinity)),
-  min: reduction("reduceMin", "ReduceMin", (values) => values.reduce((a, b) => Math.min(a, b), Infinity)),
+  sum: reduction("reduceSum", "ReduceSum", sumOf, (g, x) => expand(g, x.shape)),
+  mean: reduction(
+    "reduceMean",
+    "ReduceMean",
+    (values) => sumOf(values) / values.length,
+    (g, x, _, axes) => expand(div(g, countOf(x, axes)), x.shape),
+  ),
+  max: reduction("reduceMax", "ReduceMax", (values) => values.reduce((a, b) => Math.max(a, b), -Infinity), toExtreme),
+  min: reduction("reduceMin", "ReduceMin", (values) => values.reduce((a, b) => Math.min(a, b), Infinity), toExtreme),
 };
 
-function alongAxis(name: string, onnx: string, f: (values: Float64Array) => Float64Array): Operation<{ axis: number }> {
-  return {
+function alongAxis(
+  name: string,
+  onnx: string,
+  f: (values: Float64Array) => Float64Array,
+  slope: (g: Value, y: Value, axis: number) => Value,
+): Operation<{ axis: number }> {
+  const operation: Operation<{ axis: number }> = {
     name,
+    gradient: (node, [g]) => [g && slope(g, node.outputs[0] as Value, node.attributes.axis as number)],
+    batch: shifted(
+      () => operation,
+      ({ axis }) => ({ axis: axis + 1 }),
+    ),
     infer: (values) => values.map(({ dtype, shape }) => ({ dtype, shape })),
     emit: (node, { axis }, emitter) => emitAs(onnx, node, emitter, { axis }),
     reference([value], { axis }) {
@@ -76,6 +122,7 @@ function alongAxis(name: string, onnx: string, f: (values: Float64Array) => Floa
       return [{ dtype, shape, data: result }];
     },
   };
+  return operation;
 }
 
 function logSumExp(values: Float64Array): number {
@@ -83,15 +130,25 @@ function logSumExp(values: Float64Array): number {
   return top + Math.log(sumOf(values.map((x) => Math.exp(x - top))));
 }
 
-const softmaxOperation = alongAxis("softmax", "Softmax", (values) => {
-  const total = logSumExp(values);
-  return values.map((x) => Math.exp(x - total));
-});
+const softmaxOperation = alongAxis(
+  "softmax",
+  "Softmax",
+  (values) => {
+    const total = logSumExp(values);
+    return values.map((x) => Math.exp(x - total));
+  },
+  (g, y, axis) => mul(y, sub(g, reduceSum(mul(g, y), axis, { keepDims: true }))),
+);
 
-const logSoftmaxOperation = alongAxis("logSoftmax", "LogSoftmax", (values) => {
-  const total = logSumExp(values);
-  return values.map((x) => x - total);
-});
+const logSoftmaxOperation = alongAxis(
+  "logSoftmax",
+  "LogSoftmax",
+  (values) => {
+    const total = logSumExp(values);
+    return values.map((x) => x - total);
+  },
+  (g, y, axis) => sub(g, mul(exp(y), reduceSum(g, axis, { keepDims: true }))),
+);
 
 const topKOperation: Operation<{ k: number; axis: number }> = {
   name: "topK",

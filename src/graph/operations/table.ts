@@ -1,5 +1,6 @@
 /** The one table of operations. To add one: an entry in the file of its family, which is listed here. */
 import { failure, nearestNames } from "../../errors.js";
+import { barrierOperations } from "./barriers.js";
 import { elementwiseOperations } from "./elementwise.js";
 import { linearOperations } from "./linear.js";
 import { movementOperations } from "./movement.js";
@@ -8,10 +9,13 @@ import { reductionOperations } from "./reduction.js";
 
 /** Every operation by name. */
 export const operations: ReadonlyMap<string, Operation> = new Map(
-  [...elementwiseOperations, ...movementOperations, ...reductionOperations, ...linearOperations].map((operation) => [
-    operation.name,
-    operation as Operation,
-  ]),
+  [
+    ...elementwiseOperations,
+    ...movementOperations,
+    ...reductionOperations,
+    ...linearOperations,
+    ...barrierOperations,
+  ].map((operation) => [operation.name, operation as Operation]),
 );
 
 /** The table entry of an operation, or an error with the nearest names. */
