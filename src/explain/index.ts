@@ -15,7 +15,6 @@ export { type Lens, type LensOptions, type LensPosition, logitLens } from "./len
 export {
   activationPatching,
   logitDifference,
-  type Metric,
   type PatchingMap,
   type PatchingOptions,
 } from "./patching.js";

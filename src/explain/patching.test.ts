@@ -145,7 +145,7 @@ describe.each(["llama-gqa", "llama-tied", "gpt2", "gpt2-odd"])("patching in %s",
   it("takes any metric of the logits", async () => {
     const { answer } = tokens;
     const map = await run({
-      metric: (logits) => squeeze(slice(logSoftmaxOf(logits), 1, answer, answer + 1), 1),
+      metric: ({ last }) => squeeze(slice(logSoftmaxOf(last("logits")), 1, answer, answer + 1), 1),
       sites: "layers.1.residPre",
     });
     expect(map.metric.clean).toBeCloseTo(logSoftmax(await lastLogits(model, clean))[answer] as number, 4);
@@ -197,7 +197,8 @@ describe("what patching refuses", () => {
   it("positions out of range", () => rejects({ positions: [9] }, "position 9 is out of range"));
   it("no positions", () => rejects({ positions: [] }, "no position was chosen"));
   it("tokens out of range", () => rejects({ metric: logitDifference(61, 2) }, "the answer 61 is not a token id"));
-  it("a metric of another shape", () => rejects({ metric: (logits) => logits }, "a metric returns one number a row"));
+  it("a metric of another shape", () =>
+    rejects({ metric: ({ last }) => last("logits") }, "a metric is one number a row"));
   it("batches of no tokens", () => rejects({ batchTokens: 0 }, "batchTokens must be a whole number of at least 1"));
 
   it("to go on after an abort", async () => {

@@ -3,19 +3,17 @@
  * corrupted prompt with one activation taken from the clean run, and see how much of the clean answer comes back.
  */
 import { usageError } from "../errors.js";
-import { abs, cast, reduceMax, slice, squeeze, sub, type Value } from "../graph/index.js";
-import type { ComputeContext, Model, Prompt, Recording, SiteDescription, Token } from "../model/index.js";
+import { abs, reduceMax, slice, squeeze, sub, type Value } from "../graph/index.js";
+import type { ComputeContext, Metric, Model, Prompt, Recording, SiteDescription, Token } from "../model/index.js";
 import { stridesOf, type Tensor } from "../runtime/index.js";
 import { requireAxis, resolvePosition, sizesOf, wholeSites } from "./sites.js";
 import { type SweepOptions, type SweepRun, sweep } from "./sweep.js";
 import { checkToken } from "./tokens.js";
 
-/** One number [batch] of the logits [batch, vocabulary] at the last position, traced into the graph. */
-export type Metric = (logits: Value) => Value;
-
-/** How far the logit of `answer` lies above that of `wrong` (token ids). */
+/** How far the logit of `answer` lies above that of `wrong` (token ids) at the last position. */
 export function logitDifference(answer: number, wrong: number): Metric {
-  return (logits) => {
+  return ({ last }) => {
+    const logits = last("logits");
     const vocabulary = logits.shape[1] as number;
     const logit = (id: number, what: string) => {
       checkToken(id, vocabulary, what);
@@ -85,7 +83,7 @@ export async function activationPatching(model: Model, options: PatchingOptions)
     const places = by === "head" ? positions.map((position) => ({ position, head: column })) : [{ position: column }];
     return { site: site.name, mark: marker(site, marks.get(site.name) as number[], places) };
   });
-  const measure = ({ last }: ComputeContext) => ({ metric: measured(metric, last("logits")) });
+  const measure = (context: ComputeContext) => ({ metric: perRow(metric, context) });
   const results = await sweep(model, { ids: idsOf(corrupt), source: baseline.source, marks, runs, measure }, options);
   const recovered = sites.map(() => columns.map(() => 0));
   const { clean: atClean, corrupt: atCorrupt } = baseline.metric;
@@ -123,14 +121,11 @@ function headsOf(sites: readonly SiteDescription[]): number[] {
   return Array.from({ length: count }, (_, head) => head);
 }
 
-/** The metric [batch] in float32. Throws where the function returned another shape. */
-function measured(metric: Metric, logits: Value): Value {
-  const value = metric(logits);
-  if (value.shape.length !== 1 || value.shape[0] !== logits.shape[0])
-    throw usageError(
-      `a metric returns one number a row, shape [${logits.shape[0]}]; this one returned [${value.shape.join(", ")}]`,
-    );
-  return cast(value, "float32");
+/** The metric [batch]. Throws where it is one number of the whole batch: rows are different runs here. */
+function perRow(metric: Metric, context: ComputeContext): Value {
+  const value = context.metric(metric);
+  if (value.shape.length === 1) return value;
+  throw usageError("the metric must be one number a row here, shape [batch], not one of all rows");
 }
 
 interface BaselineRun {
@@ -144,8 +139,9 @@ async function runBaseline(
   prompts: readonly number[][],
   { sites, metric, by }: BaselineRun,
 ): Promise<Baseline> {
-  const outputs = await model.compute(prompts, ({ site, last }) => {
-    const results: Record<string, Value> = { metric: measured(metric, last("logits")) };
+  const outputs = await model.compute(prompts, (context) => {
+    const { site } = context;
+    const results: Record<string, Value> = { metric: perRow(metric, context) };
     for (const { name, axes } of sites) {
       const clean = slice(site(name), 0, 0, 1);
       const others = axes.flatMap((axis, d) => (axis === by ? [] : [d]));

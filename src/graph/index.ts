@@ -14,7 +14,8 @@ export {
   subtractDims,
   symbolsOf,
 } from "./dims.js";
-export { grad, gradients, hessianVectorProduct, jvp, valueAndGrad, vjp } from "./gradient/transforms.js";
+export { pullback } from "./gradient/pullback.js";
+export { grad, gradients, hessianVectorProduct, jvp, pushForward, valueAndGrad, vjp } from "./gradient/transforms.js";
 export { leavesOf, replaceLeaves, type Tree } from "./gradient/tree.js";
 export {
   type Attribute,
@@ -34,6 +35,7 @@ export {
   withOutputs,
 } from "./graph.js";
 export { type ExportOptions, exportOnnx, opset, type WeightPlacement } from "./onnx/export.js";
+export { constantLike } from "./operations/elementwise.js";
 export * from "./operations/functions.js";
 export type {
   BatchRule,
@@ -47,5 +49,6 @@ export { apply, applyOne, emitAs, flat, isFloat } from "./operations/operation.j
 export { operationNamed, operations } from "./operations/table.js";
 export { evaluate } from "./reference.js";
 export { type Edit, inline, type SiteFunction, scalarsBetween, splice, spliceAll, substitute } from "./rewrite.js";
+export { nodeCount, simplify } from "./simplify.js";
 export * from "./tensor.js";
 export { type MarkSite, trace } from "./trace.js";

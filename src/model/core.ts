@@ -8,7 +8,7 @@ import type { MappedWeights, Program, Runtime, Tensor, WeightMode } from "../run
 import type { Clamp } from "./clamps.js";
 import type { DecoderConfig } from "./decoder/config.js";
 import { decoderInputs, traceDecoder } from "./decoder/decoder.js";
-import { type BoundClamp, type Derive, type ExtraFeeds, prepareGraph, type Want } from "./edit.js";
+import { type BoundClamp, type CallForm, type ExtraFeeds, prepareGraph, type Want } from "./edit.js";
 import type { ModelIdentity } from "./recording.js";
 import { resolveClampSites } from "./sites/resolve.js";
 import { paddedIds, positions, type Rows } from "./sites/rows.js";
@@ -74,7 +74,7 @@ export function prepareCall(view: ViewState, form: "prompt" | "cached", wants: r
   const known = preparedCalls.get(view) ?? new Map<string, PreparedCall>();
   preparedCalls.set(view, known);
   const key = form + JSON.stringify(wants);
-  const call = known.get(key) ?? compileCall(view, form, wants);
+  const call = known.get(key) ?? compileCall(view, form, { wants });
   known.delete(key);
   known.set(key, call); // last used, last in order
   const [oldest] = known.keys();
@@ -82,15 +82,10 @@ export function prepareCall(view: ViewState, form: "prompt" | "cached", wants: r
   return call;
 }
 
-/** Compiles a call: sites that it wants, and what `derive` computes from sites. */
-export function compileCall(
-  view: ViewState,
-  form: "prompt" | "cached",
-  wants: readonly Want[],
-  derive?: Derive,
-): PreparedCall {
+/** Compiles a call: sites that it wants, what it computes from sites, gradients. */
+export function compileCall(view: ViewState, form: "prompt" | "cached", call: CallForm): PreparedCall {
   const { core, clamps, weights } = view;
-  const { graph, feeds } = prepareGraph(core.graph(form), clamps, wants, derive);
+  const { graph, feeds } = prepareGraph(core.graph(form), clamps, call);
   const values = new Map([...core.values, ...weights]);
   const program = core.runtime.compile(graph, {
     weights: core.weightMode,

@@ -6,8 +6,11 @@
 import { usageError } from "../errors.js";
 import {
   and,
+  checkpoint,
+  constantLike,
   type Dim,
   evaluateDim,
+  expand,
   type Graph,
   gather,
   input,
@@ -15,10 +18,12 @@ import {
   layerNorm,
   matmul,
   multiplyDims,
+  pullback,
   reshape,
   rmsNorm,
   type Shape,
   scalarsBetween,
+  simplify,
   spliceAll,
   substitute,
   type Value,
@@ -60,14 +65,30 @@ export interface BoundClamp {
 export interface DeriveContext {
   /** The value of a site, clamps included. */
   site(name: string): Value;
-  /** The value of a site at each row's last token, its position dimension dropped. */
-  last(name: string): Value;
+  /** The value of a site at one position of each row (negatives from its end), its position dimension dropped. */
+  at(name: string, position: number): Value;
   /** One of the decoder's own inputs. */
   input(name: string): Value;
+  /** A further input, fed at every run of the call. */
+  feed(name: string, tensor: Tensor): Value;
 }
 
 /** Further outputs computed from sites, by name. */
 export type Derive = (context: DeriveContext) => Record<string, Value>;
+
+/** One number of each row, [batch] (or of the whole batch, []): what a gradient is taken of. */
+export type Scalar = (context: DeriveContext) => Value;
+
+/** What a call wants besides the clamps. */
+export interface CallForm {
+  /** Outputs: the values of sites, or the gradients there where `gradientOf` is given. */
+  readonly wants: readonly Want[];
+  readonly derive?: Derive;
+  /** The gradient of this at the wanted sites; its own value is the output `value`. */
+  readonly gradientOf?: Scalar;
+  /** Sites that the gradient keeps, computing what follows them again. */
+  readonly checkpoints?: readonly string[];
+}
 
 /** Values of the inputs that a call adds to the model's own, for a batch. `open`: rows will grow (generation). */
 export type ExtraFeeds = (rows: Rows, options: { open: boolean }) => Record<string, Tensor>;
@@ -81,8 +102,7 @@ export interface PreparedGraph {
 export function prepareGraph(
   base: Graph,
   clamps: readonly BoundClamp[],
-  wants: readonly Want[],
-  derive?: Derive,
+  { wants, derive, gradientOf, checkpoints = [] }: CallForm,
 ): PreparedGraph {
   const feeders: ExtraFeeds[] = [];
   const inputNamed = (name: string) => base.inputs.find((value) => value.node.attributes.name === name) as Value;
@@ -90,20 +110,19 @@ export function prepareGraph(
     site: bound.site,
     apply: (x: Value) => applyClamp(bound, i, x, inputNamed(decoderInputs.positions), feeders),
   }));
-  const edited = edits.length === 0 ? base : spliceAll(base, edits);
+  const kept = checkpoints.map((site) => ({ site, apply: checkpoint }));
+  const edited = edits.length + kept.length === 0 ? base : spliceAll(base, [...edits, ...kept]);
   const siteOf = (name: string) => edited.sites.get(name) ?? edited.sites.get(name.replace(/@before$/, ""));
-  const outputs = new Map<string, Value>();
-  wants.forEach((want, i) => {
-    outputs.set(want.name, selectOutput(want, i, siteOf(want.site) as Value, feeders));
-  });
   const site = (name: string) => siteOf(name) as Value;
-  const lasts = new Map<string, Value>();
-  const last = (name: string) => {
-    const value = lasts.get(name) ?? lastTokens(site(name), name, feeders);
-    lasts.set(name, value);
-    return value;
-  };
-  const derived = derive?.({ site, last, input: inputNamed }) ?? {};
+  const context = deriveContext(site, inputNamed, feeders);
+  const outputs = new Map<string, Value>();
+  const scalar = gradientOf?.(context);
+  const values = scalar === undefined ? wants.map((want) => site(want.site)) : gradientsAt(scalar, wants, site);
+  wants.forEach((want, i) => {
+    outputs.set(want.name, selectOutput(want, i, values[i] as Value, feeders));
+  });
+  if (scalar !== undefined) outputs.set("value", scalar);
+  const derived = derive?.(context) ?? {};
   for (const [name, value] of Object.entries(derived)) outputs.set(name, value);
   const declared = declareInputs(edited, outputs);
   const taken = declared.inputs.find((value) => Object.hasOwn(derived, value.node.attributes.name as string));
@@ -112,11 +131,53 @@ export function prepareGraph(
       `the output "${taken.node.attributes.name}" has the name of an input of the graph: call it something else`,
     );
   }
+  const graph = withOutputs(declared, outputs);
   return {
-    graph: withOutputs(declared, outputs),
+    graph: scalar === undefined ? graph : simplify(graph),
     feeds: (rows, options) =>
       Object.assign({}, ...feeders.map((feed) => feed(rows, options))) as Record<string, Tensor>,
   };
+}
+
+function deriveContext(
+  site: (name: string) => Value,
+  ownInput: (name: string) => Value,
+  feeders: ExtraFeeds[],
+): DeriveContext {
+  const known = new Map<string, Value>();
+  const once = (key: string, make: () => Value): Value => {
+    const value = known.get(key) ?? make();
+    known.set(key, value);
+    return value;
+  };
+  return {
+    site,
+    at: (name, position) =>
+      once(`position ${position} of ${name}`, () => tokensAt(site(name), name, position, feeders)),
+    input: ownInput,
+    feed: (name, tensor) =>
+      once(`fed ${name}`, () => {
+        feeders.push(() => ({ [name]: tensor }));
+        return input(name, tensor.dtype, tensor.shape);
+      }),
+  };
+}
+
+/** The gradients of the sum of a scalar over rows (which do not see each other) at the wanted sites. */
+function gradientsAt(scalar: Value, wants: readonly Want[], site: (name: string) => Value): Value[] {
+  const sites = wants.map((want) => site(want.site));
+  const found = pullback(new Map([[scalar, expand(constantLike(scalar, 1), scalar.shape)]]), sites);
+  return found.map((gradient, i) => {
+    if (gradient !== undefined) return gradient;
+    throw usageError(disconnected((wants[i] as Want).site));
+  });
+}
+
+function disconnected(site: string): string {
+  const advice = site.endsWith(".attn.result")
+    ? "it is computed aside, from attn.z, and nothing reads it: take the gradient at attn.z or attn.out"
+    : "it lies after or beside everything that the metric reads: take the gradient at an earlier site, or choose a metric that depends on this one";
+  return `the metric does not depend on ${site}, so it has no gradient there: ${advice}`;
 }
 
 /** Inputs that outputs brought in (gather indices, what `derive` made) join those of the graph. */
@@ -254,18 +315,25 @@ function limitToCovered(
   });
 }
 
-function lastTokens(value: Value, site: string, feeders: ExtraFeeds[]): Value {
+/** One position of each row: its flat index in [batch * seq] is fed. */
+function tokensAt(value: Value, site: string, position: number, feeders: ExtraFeeds[]): Value {
   if (siteKind(site)?.axes[1] !== "position")
-    throw usageError(`${site} has no last token: its positions are not its second dimension`);
-  const key = `last of ${site}`;
+    throw usageError(`${site} has no single position to read: its positions are not its second dimension`);
+  const key = `position ${position} of ${site}`;
   feeders.push(({ lengths, columns }) => ({
     [key]: tensorOf(
       "int64",
       [lengths.length],
-      lengths.map((_, r) => (r + 1) * columns - 1),
+      lengths.map((length, row) => (row + 1) * columns + positionFromEnd(position, length, site)),
     ),
   }));
   return gatherLeading(value, input(key, "int64", [value.shape[0] as Dim]), 2);
+}
+
+function positionFromEnd(position: number, length: number, site: string): number {
+  const fromEnd = position < 0 ? position : position - length;
+  if (Number.isInteger(position) && fromEnd < 0 && fromEnd >= -length) return fromEnd;
+  throw usageError(`position ${position} of ${site} is out of range: the prompt has ${length} tokens`);
 }
 
 function selectOutput({ site, parts }: Want, index: number, value: Value, feeders: ExtraFeeds[]): Value {

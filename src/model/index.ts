@@ -28,10 +28,24 @@ export {
   set,
   zero,
 } from "./clamps.js";
+export type { ComputeContext } from "./context.js";
 export { type Activation, type DecoderConfig, decoderWeights } from "./decoder/config.js";
 export { readSafetensors, type WeightPlan, writeSafetensors } from "./formats/index.js";
 export type { FinishReason, GenerateOptions, Generation } from "./generate.js";
-export type { ComputeContext, ComputeOptions, Model, Prompt, PromptOptions, RecordOptions, Weights } from "./model.js";
+export type { GradientOptions, Gradients } from "./gradient.js";
+export type { Metric } from "./metric.js";
+export type { ComputeOptions, Model, Prompt, PromptOptions, RecordOptions, Weights } from "./model.js";
+export {
+  createNetwork,
+  type Network,
+  type NetworkCall,
+  type NetworkContext,
+  type NetworkDefinition,
+  type NetworkEdit,
+  type NetworkFunction,
+  type NetworkGradientOptions,
+  type NetworkProgram,
+} from "./network.js";
 export { type OpenOptions, type OpenProgress, open } from "./open.js";
 export {
   lengthsOf,

@@ -4,13 +4,15 @@
  */
 import { failure, nearestNames, usageError } from "../errors.js";
 import { input, type Value } from "../graph/index.js";
-import { elementCount, type HostStatistics, type Tensor } from "../runtime/index.js";
+import { elementCount, type HostStatistics, type Tensor, toNumbers } from "../runtime/index.js";
 import type { Clamp, ClampValue } from "./clamps.js";
-import { bindClamp, compileCall, prepareCall, runPrompt, type ViewState, weightValues } from "./core.js";
+import { type ComputeContext, computeContext } from "./context.js";
+import { bindClamp, compileCall, type PreparedCall, prepareCall, runPrompt, type ViewState } from "./core.js";
 import { type DecoderConfig, decoderWeights } from "./decoder/config.js";
-import { decoderInputs } from "./decoder/decoder.js";
-import { type DeriveContext, extentOf, type Want } from "./edit.js";
+import { type DeriveContext, extentOf, type Scalar, type Want } from "./edit.js";
 import { type GenerateOptions, type Generation, generate } from "./generate.js";
+import type { GradientOptions, Gradients } from "./gradient.js";
+import type { Metric } from "./metric.js";
 import { operandTensor } from "./operand.js";
 import type { ModelIdentity, Recording } from "./recording.js";
 import { describeSites, resolveSites, type SiteDescription } from "./sites/resolve.js";
@@ -34,20 +36,6 @@ export interface RecordOptions extends PromptOptions {
 export interface ComputeOptions extends PromptOptions {
   /** Further inputs of the traced function: tensors by name. */
   readonly inputs?: Readonly<Record<string, Tensor>>;
-}
-
-/** What a function traced on top of a model can read. */
-export interface ComputeContext {
-  /** The value of a site, clamps included. */
-  site(name: string): Value;
-  /** The value of a site at each row's last token, its position dimension dropped: no other position's is computed. */
-  last(name: string): Value;
-  /** A weight by its canonical name. */
-  weight(name: string): Value;
-  /** Positions of tokens, int64 [batch, seq]; negative for padding. */
-  readonly positions: Value;
-  /** Token ids, int64 [batch, seq]. */
-  readonly ids: Value;
 }
 
 /** The weights of a view by canonical name. */
@@ -91,6 +79,15 @@ export interface Model {
     fn: (context: ComputeContext, inputs: Readonly<Record<string, Value>>) => Record<string, Value>,
     options?: ComputeOptions,
   ): Promise<Record<string, Tensor>>;
+  /**
+   * Gradients of a metric at sites, in the shapes of the sites: for each row, the derivative of its own metric, through
+   * everything downstream of the site, clamps included. Only what the metric and the sites need is computed.
+   *
+   * Throws where the metric is not one number a row, or does not depend on a site.
+   *
+   * @example model.gradient("The capital of France is", { of: "logit( Paris)-logit( London)", at: "layers.*.residPost" })
+   */
+  gradient(prompts: Prompt | readonly Prompt[], options: GradientOptions): Promise<Gradients>;
   /** Continues a prompt. */
   generate(prompt: Prompt, options?: GenerateOptions & PromptOptions): Promise<Generation>;
   /** Continues several prompts in one batch. */
@@ -135,26 +132,27 @@ export function makeModel(view: ViewState): Model {
     },
     async record(prompts, sites, options = {}) {
       const tokens = idsOf(promptList(prompts), options);
-      const rows = promptRows(tokens.map((line) => line.length));
       const wants = wantsOf(view, listOf(sites));
-      checkSize(
-        wants.reduce((sum, want) => sum + wantBytes(view, want, rows), 0),
-        options.maxBytes ?? recordingLimit,
+      const run = await runWants(view, tokens, wants, options, (keyed) => prepareCall(view, "prompt", keyed));
+      return { sites: run.sites, tokens, model: core.identity };
+    },
+    async gradient(prompts, { of, at, checkpoint = [], ...options }) {
+      const tokens = idsOf(promptList(prompts), options);
+      const wants = wantsOf(view, listOf(at));
+      const checkpoints = listOf(checkpoint).flatMap((text) => wholeSites(view, text));
+      const gradientOf: Scalar = (call) => metricOf(core, call, of);
+      const { sites, outputs } = await runWants(view, tokens, wants, options, (keyed) =>
+        compileCall(view, "prompt", { wants: keyed, gradientOf, checkpoints }),
       );
-      // Parts are not named by their indices inside the graph, so that another index is not another graph.
-      const keyed = wants.map((want, i) => (isWhole(want) ? want : { ...want, name: `${want.site} (part ${i})` }));
-      const outputs = await runPrompt(prepareCall(view, "prompt", keyed), onlyIds(tokens), rows);
-      const values = keyed.map(({ name }) => outputs[name] as Tensor);
-      wants.forEach((want, i) => {
-        clearPadding(view, want, rows, values[i] as Tensor);
-      });
-      const named = Object.fromEntries(wants.map(({ name }, i) => [name, values[i] as Tensor]));
-      return { sites: named, tokens, model: core.identity };
+      return { sites, values: [...toNumbers(outputs.value as Tensor)], tokens, model: core.identity };
     },
     async compute(prompts, fn, { inputs = {}, ...options } = {}) {
       const tokens = idsOf(promptList(prompts), options);
       const rows = promptRows(tokens.map((line) => line.length));
-      const call = compileCall(view, "prompt", [], computeFunction(view, fn, inputs));
+      const call = compileCall(view, "prompt", {
+        wants: [],
+        derive: (own) => fn(computeContext(core, own), inputValues(inputs)),
+      });
       return runPrompt(call, onlyIds(tokens), rows, { inputs });
     },
     async generate(prompt, options = {}) {
@@ -257,35 +255,40 @@ function clearPadding(view: ViewState, want: Want, rows: Rows, value: Tensor): v
   );
 }
 
-function computeFunction(
-  { core }: ViewState,
-  fn: Parameters<Model["compute"]>[1],
-  inputs: Readonly<Record<string, Tensor>>,
-) {
-  return ({ site, last, input: own }: DeriveContext): Record<string, Value> => {
-    const weights = weightValues(core.graph("prompt"));
-    const context: ComputeContext = {
-      site: (name) => site(oneSite(core, name)),
-      last: (name) => last(oneSite(core, name)),
-      weight(name) {
-        const value = weights.get(name);
-        if (value === undefined) throw usageError(`the model has no weight "${name}"; model.weights.shapes lists them`);
-        return value;
-      },
-      positions: own(decoderInputs.positions),
-      ids: own(decoderInputs.ids),
-    };
-    return fn(context, inputValues(inputs));
-  };
+/** The values of a metric, one a row. */
+function metricOf(core: ViewState["core"], call: DeriveContext, of: Metric): Value {
+  return computeContext(core, call).metric(of);
 }
 
-function oneSite(core: ViewState["core"], name: string): string {
-  const found = resolveSites(core.graph("prompt"), name);
-  const [only] = found;
-  if (found.length !== 1 || only === undefined || only.parts.some(({ kind }) => kind !== "all")) {
-    throw usageError(`"${name}" must be one whole site here`);
-  }
-  return only.site;
+/** Runs a call for what it wants: the tensors by their names, padding zeroed, and all outputs. */
+async function runWants(
+  view: ViewState,
+  tokens: readonly (readonly Token[])[],
+  wants: readonly Want[],
+  { maxBytes = recordingLimit }: { readonly maxBytes?: number },
+  prepare: (keyed: readonly Want[]) => PreparedCall,
+): Promise<{ sites: Record<string, Tensor>; outputs: Record<string, Tensor> }> {
+  const rows = promptRows(tokens.map((line) => line.length));
+  checkSize(
+    wants.reduce((sum, want) => sum + wantBytes(view, want, rows), 0),
+    maxBytes,
+  );
+  // Parts are not named by their indices inside the graph, so that another index is not another graph.
+  const keyed = wants.map((want, i) => (isWhole(want) ? want : { ...want, name: `${want.site} (part ${i})` }));
+  const outputs = await runPrompt(prepare(keyed), onlyIds(tokens), rows);
+  const values = keyed.map(({ name }) => outputs[name] as Tensor);
+  wants.forEach((want, i) => {
+    clearPadding(view, want, rows, values[i] as Tensor);
+  });
+  return { sites: Object.fromEntries(wants.map(({ name }, i) => [name, values[i] as Tensor])), outputs };
+}
+
+/** The sites that a name or glob stands for. */
+function wholeSites(view: ViewState, text: string): string[] {
+  return wantsOf(view, [text]).map((want) => {
+    if (isWhole(want)) return want.site;
+    throw usageError(`"${text}" selects a part: a checkpoint keeps a whole site`);
+  });
 }
 
 function inputValues(inputs: Readonly<Record<string, Tensor>>): Record<string, Value> {

@@ -84,8 +84,11 @@ export function jvp<X extends Tree, Y extends Tree>(
   return { value, tangent: replaceLeaves(value, pushForward(leavesOf(value), leavesOf(own), leavesOf(tangent))) };
 }
 
-/** Derivatives of `outputs` along `tangents` of the values `at`: the transpose of the pullback. */
-function pushForward(outputs: readonly Value[], at: readonly Value[], tangents: readonly Value[]): Value[] {
+/**
+ * Derivatives of `outputs` along `tangents` of the values `at`: the transpose of the pullback. Zeros where an output does
+ * not depend on them.
+ */
+export function pushForward(outputs: readonly Value[], at: readonly Value[], tangents: readonly Value[]): Value[] {
   const cotangents = outputs.map(({ dtype, shape }, i) => input(`cotangent ${i}`, dtype, shape));
   const back = pullback(seeds(outputs, cotangents), at, { recompute: false });
   const reached = back.flatMap((gradient, i) =>

@@ -42,6 +42,9 @@ export {
   tanh,
   where,
 } from "./elementwise.js";
-export { gather, layerNorm, matmul, rmsNorm } from "./linear.js";
+export { gather, gatherElements, gatherND, type ScatterReduction, scatterElements, scatterND } from "./indexing.js";
+export { layerNorm, matmul, rmsNorm } from "./linear.js";
 export { concat, dimension, expand, pad, reshape, slice, squeeze, transpose, unsqueeze } from "./movement.js";
-export { logSoftmax, reduceMax, reduceMean, reduceMin, reduceSum, softmax, topK } from "./reduction.js";
+export { range } from "./patterns.js";
+export { logSoftmax, reduceMax, reduceMean, reduceMin, reduceSum, softmax } from "./reduction.js";
+export { topK } from "./sorting.js";

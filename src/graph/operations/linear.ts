@@ -1,11 +1,11 @@
-/** Matrix products, gathering rows by index, and the normalisations that surround them. */
-import { type Dim, formatShape, multiplyDims, sameShape } from "../dims.js";
+/** Matrix products and the normalisations that surround them. */
+import { type Dim, multiplyDims, sameShape } from "../dims.js";
 import type { Node, Value, ValueType } from "../graph.js";
 import { elementCount, stridesOf } from "../tensor.js";
 import { padRank } from "./batching.js";
 import { broadcastShapes, sumTo } from "./broadcast.js";
 import { add, constantLike, div, mul, sqrt, sub } from "./elementwise.js";
-import { axisOf, expand, gatherReference, reshape } from "./movement.js";
+import { expand, gatherReference, reshape } from "./movement.js";
 import { apply, applyOne, emitAs, type Operation, type ReferenceTensor } from "./operation.js";
 import { reduceMean } from "./reduction.js";
 
@@ -120,33 +120,6 @@ function batchOffsets(shape: readonly number[], batch: readonly number[]): numbe
   return [...picked.data];
 }
 
-const gatherOperation: Operation<{ axis: number }> = {
-  name: "gather",
-  infer(inputs, { axis }) {
-    const [x, indices] = inputs as readonly [ValueType, ValueType];
-    if (indices.dtype !== "int64") throw new Error("indices must be int64");
-    return [{ dtype: x.dtype, shape: [...x.shape.slice(0, axis), ...indices.shape, ...x.shape.slice(axis + 1)] }];
-  },
-  emit: (node, { axis }, emitter) => emitAs("Gather", node, emitter, { axis }),
-  reference(inputs, { axis }) {
-    const [x, indices] = inputs as readonly [ReferenceTensor, ReferenceTensor];
-    const size = x.shape[axis] as number;
-    const inner = elementCount(x.shape.slice(axis + 1));
-    const shape = [...x.shape.slice(0, axis), ...indices.shape, ...x.shape.slice(axis + 1)];
-    const count = indices.data.length;
-    const data = new Float64Array(elementCount(shape));
-    for (let outer = 0; outer < elementCount(x.shape.slice(0, axis)); outer++) {
-      indices.data.forEach((index, i) => {
-        const at = index < 0 ? index + size : index;
-        if (at < 0 || at >= size) throw new Error(`gather: index ${index} is out of range for ${formatShape(x.shape)}`);
-        const from = (outer * size + at) * inner;
-        data.set(x.data.subarray(from, from + inner), (outer * count + i) * inner);
-      });
-    }
-    return [{ dtype: x.dtype, shape, data }];
-  },
-};
-
 /** Gradient of the normalised rows before scale and bias, from `g`, that of them. */
 type NormSlope = (g: Value, x: Value, epsilon: number) => { x: Value; normalized: Value };
 
@@ -251,7 +224,7 @@ const layerNormOperation = normOperation(
   },
 );
 
-export const linearOperations = [matmulOperation, gatherOperation, rmsNormOperation, layerNormOperation];
+export const linearOperations = [matmulOperation, rmsNormOperation, layerNormOperation];
 
 /** Matrix product of the last two dimensions, the others broadcast; either side read with its last two swapped. */
 export function matmul(
@@ -260,11 +233,6 @@ export function matmul(
   { transposeA = false, transposeB = false }: Partial<Transposes> = {},
 ): Value {
   return applyOne(matmulOperation, [a, b], { transposeA, transposeB });
-}
-
-/** Slices of `x` along an axis (the first unless given) at int64 indices; the indices' shape replaces the axis. */
-export function gather(x: Value, indices: Value, axis = 0): Value {
-  return applyOne(gatherOperation, [x, indices], { axis: axisOf("gather", x, axis) });
 }
 
 /** x / sqrt(mean(x^2) + epsilon) * scale over the last dimension (Zhang & Sennrich 2019). */

@@ -1,11 +1,11 @@
-/** Reductions over axes, softmax and its logarithm, and the k largest values: operations that look along an axis. */
+/** Reductions over axes, softmax and its logarithm: operations that look along an axis. */
 import { type Dim, multiplyDims } from "../dims.js";
 import type { Value, ValueType } from "../graph.js";
 import { elementCount, stridesOf } from "../tensor.js";
 import { shifted } from "./batching.js";
 import { cast, div, equal, exp, mul, sub } from "./elementwise.js";
 import { axisOf, dimension, expand, reshape } from "./movement.js";
-import { apply, applyOne, emitAs, type Operation, type ReferenceTensor } from "./operation.js";
+import { applyOne, emitAs, type Operation, type ReferenceTensor } from "./operation.js";
 
 interface Reduction {
   axes: readonly number[];
@@ -13,7 +13,10 @@ interface Reduction {
 }
 
 /** Every one-dimensional run along `axis`: the offset of its first element and the step between elements. */
-function* runs(shape: readonly number[], axis: number): Generator<{ start: number; step: number; length: number }> {
+export function* runs(
+  shape: readonly number[],
+  axis: number,
+): Generator<{ start: number; step: number; length: number }> {
   const step = stridesOf(shape)[axis] as number;
   const length = shape[axis] as number;
   for (let outer = 0; outer < elementCount(shape.slice(0, axis)); outer++) {
@@ -21,7 +24,7 @@ function* runs(shape: readonly number[], axis: number): Generator<{ start: numbe
   }
 }
 
-function readRun(data: Float64Array, run: { start: number; step: number; length: number }): Float64Array {
+export function readRun(data: Float64Array, run: { start: number; step: number; length: number }): Float64Array {
   return Float64Array.from({ length: run.length }, (_, i) => data[run.start + i * run.step] as number);
 }
 
@@ -150,45 +153,7 @@ const logSoftmaxOperation = alongAxis(
   (g, y, axis) => sub(g, mul(exp(y), reduceSum(g, axis, { keepDims: true }))),
 );
 
-const topKOperation: Operation<{ k: number; axis: number }> = {
-  name: "topK",
-  infer([value], { k, axis }) {
-    const { dtype, shape } = value as ValueType;
-    const size = shape[axis] as Dim;
-    if (!Number.isInteger(k) || k < 1) throw new Error(`k must be a whole number of at least 1, not ${k}`);
-    if (typeof size === "number" && k > size)
-      throw new Error(`k = ${k} is more than the ${size} values along axis ${axis}`);
-    const kept = shape.map((dim, i) => (i === axis ? k : dim));
-    return [
-      { dtype, shape: kept },
-      { dtype: "int64", shape: kept },
-    ];
-  },
-  emit: (node, { k, axis }, emitter) =>
-    emitAs("TopK", node, emitter, { axis, largest: 1, sorted: 1 }, [emitter.int64([k])]),
-  reference([value], { k, axis }) {
-    const { dtype, shape, data } = value as ReferenceTensor;
-    const kept = shape.map((size, i) => (i === axis ? k : size));
-    const values = new Float64Array(elementCount(kept));
-    const indices = new Float64Array(elementCount(kept));
-    const targets = [...runs(kept, axis)];
-    [...runs(shape, axis)].forEach((run, r) => {
-      const row = readRun(data, run);
-      const order = Array.from(row.keys()).sort((a, b) => (row[b] as number) - (row[a] as number) || a - b);
-      const { start, step } = targets[r] as { start: number; step: number };
-      order.slice(0, k).forEach((index, i) => {
-        values[start + i * step] = row[index] as number;
-        indices[start + i * step] = index;
-      });
-    });
-    return [
-      { dtype, shape: kept, data: values },
-      { dtype: "int64", shape: kept, data: indices },
-    ];
-  },
-};
-
-export const reductionOperations = [...Object.values(reductions), softmaxOperation, logSoftmaxOperation, topKOperation];
+export const reductionOperations = [...Object.values(reductions), softmaxOperation, logSoftmaxOperation];
 
 type ReductionOptions = { keepDims?: boolean };
 
@@ -212,10 +177,4 @@ export function softmax(x: Value, axis = -1): Value {
 /** log softmax(x) along an axis, the last unless given. */
 export function logSoftmax(x: Value, axis = -1): Value {
   return applyOne(logSoftmaxOperation, [x], { axis: axisOf("logSoftmax", x, axis) });
-}
-
-/** The k largest values along an axis (the last unless given), in falling order, and their int64 indices; ties by lower index. */
-export function topK(x: Value, k: number, axis = -1): { values: Value; indices: Value } {
-  const [values, indices] = apply(topKOperation, [x], { k, axis: axisOf("topK", x, axis) });
-  return { values: values as Value, indices: indices as Value };
 }

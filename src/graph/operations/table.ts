@@ -2,10 +2,13 @@
 import { failure, nearestNames } from "../../errors.js";
 import { barrierOperations } from "./barriers.js";
 import { elementwiseOperations } from "./elementwise.js";
+import { indexingOperations } from "./indexing.js";
 import { linearOperations } from "./linear.js";
 import { movementOperations } from "./movement.js";
 import type { Operation } from "./operation.js";
+import { patternOperations } from "./patterns.js";
 import { reductionOperations } from "./reduction.js";
+import { sortingOperations } from "./sorting.js";
 
 /** Every operation by name. */
 export const operations: ReadonlyMap<string, Operation> = new Map(
@@ -14,6 +17,9 @@ export const operations: ReadonlyMap<string, Operation> = new Map(
     ...movementOperations,
     ...reductionOperations,
     ...linearOperations,
+    ...patternOperations,
+    ...indexingOperations,
+    ...sortingOperations,
     ...barrierOperations,
   ].map((operation) => [operation.name, operation as Operation]),
 );

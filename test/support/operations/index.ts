@@ -3,9 +3,12 @@
 import { barrierCases } from "./barriers.js";
 import type { OperationCases } from "./case.js";
 import { elementwiseCases } from "./elementwise.js";
+import { indexingCases } from "./indexing.js";
 import { linearCases } from "./linear.js";
 import { movementCases } from "./movement.js";
+import { patternCases } from "./patterns.js";
 import { reductionCases } from "./reduction.js";
+import { sortingCases } from "./sorting.js";
 
 export type { OperationCase, OperationCases } from "./case.js";
 
@@ -15,4 +18,7 @@ export const operationCases: Readonly<Record<string, OperationCases>> = {
   ...movementCases,
   ...reductionCases,
   ...linearCases,
+  ...indexingCases,
+  ...patternCases,
+  ...sortingCases,
 };

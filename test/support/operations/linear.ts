@@ -1,19 +1,16 @@
-/** Generated cases of products, gathers and normalisations. */
+/** Generated cases of products and normalisations. */
 import fc from "fast-check";
-import { gather, layerNorm, matmul, rmsNorm, type Value } from "../../../src/graph/index.js";
+import { layerNorm, matmul, rmsNorm, type Value } from "../../../src/graph/index.js";
 import {
   broadcastable,
-  exact,
   finish,
   float,
   type OperationCases,
-  ordinary,
   shapeOf,
   size,
   sizeOrNone,
   summed,
   tensorArbitrary,
-  withAxis,
 } from "./case.js";
 
 const normalized = (make: (x: Value, scale: Value, bias: Value) => Value, parameters: 1 | 2) =>
@@ -42,27 +39,8 @@ const products = fc
     }),
   );
 
-const gathers = withAxis(
-  (shape, axis, written) =>
-    shapeOf(0, 2, sizeOrNone).map((indices) => ({
-      tensors: [
-        tensorArbitrary("float32", shape, ordinary),
-        tensorArbitrary(
-          "int64",
-          indices,
-          fc.integer({ min: -(shape[axis] as number), max: (shape[axis] as number) - 1 }),
-        ),
-      ],
-      build: ([x, at]) => gather(x as Value, at as Value, written),
-      label: `axis ${written}`,
-    })),
-  size,
-  3,
-);
-
 export const linearCases: Readonly<Record<string, OperationCases>> = {
   matmul: summed(products),
-  gather: exact(gathers),
   rmsNorm: { ...summed(normalized((x, scale) => rmsNorm(x, scale, 1e-3), 1)), smooth: [1, 3] },
   layerNorm: summed(normalized((x, scale, bias) => layerNorm(x, scale, bias, 1e-3), 2)),
 };

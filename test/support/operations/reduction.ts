@@ -7,7 +7,6 @@ import {
   reduceMin,
   reduceSum,
   softmax,
-  topK,
   type Value,
 } from "../../../src/graph/index.js";
 import {
@@ -43,18 +42,6 @@ const reduced = (make: typeof reduceSum): Arbitrary<OperationCase> =>
       });
     });
 
-const tops = withAxis((shape, axis, written) =>
-  fc.integer({ min: 1, max: shape[axis] as number }).map((k) => ({
-    // few different values, so that ties are common
-    tensors: [tensorArbitrary("float32", shape, fc.constantFrom(-1, 0, 1, 2))],
-    build([x]) {
-      const { values, indices } = topK(x as Value, k, written);
-      return [values, indices];
-    },
-    label: `k ${k} axis ${written}`,
-  })),
-);
-
 const along = (make: (x: Value, axis?: number) => Value) =>
   withAxis((shape, axis, written) =>
     fc.constantFrom(ordinary, float(-8, 8)).map((values) => ({
@@ -71,5 +58,4 @@ export const reductionCases: Readonly<Record<string, OperationCases>> = {
   reduceMin: exact(reduced(reduceMin)),
   softmax: close(along(softmax)),
   logSoftmax: close(along(logSoftmax)),
-  topK: exact(tops),
 };
