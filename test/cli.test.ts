@@ -103,6 +103,30 @@ describe("numbers of the library", () => {
     });
   });
 
+  it("gradient", async () => {
+    const out = file("gradient.safetensors");
+    const at = ["layers.*.residPost", "layers.1.mlp.act[:, -1]"];
+    const of = "logit(#7)-0.5*logprob(#9)[-2]";
+    const clamp = ["--scale", "layers.0.mlp.out=0.5"];
+    const result = await callJson(["gradient", ...run, ...clamp, "--of", of, "--at", ...at, "--out", out], home);
+    const clamped = model.with(scale("layers.0.mlp.out", 0.5));
+    const own = await clamped.gradient(ids, { of, at });
+    const written = await loadRecording(out);
+    expect({ ...written.sites }).toEqual({ ...own.sites });
+    expect((await model.gradient(ids, { of, at })).sites).not.toEqual(own.sites);
+    expect(result).toMatchObject({
+      file: out,
+      value: own.values[0],
+      sites: { "layers.0.residPost": [1, 4, 24], "layers.1.mlp.act[:, -1]": [1, 40] },
+    });
+    const checkpointed = ["--checkpoint", "layers.*.residPost"];
+    await callJson(["gradient", ...run, ...clamp, "--of", of, "--at", ...at, "--out", out, ...checkpointed], home);
+    const again = (await loadRecording(out)).sites["layers.0.residPost"]?.data as Float32Array;
+    const first = own.sites["layers.0.residPost"]?.data as Float32Array;
+    // recomputed in another order: float32 rounding
+    for (const [i, x] of first.entries()) expect(again[i]).toBeCloseTo(x, 6);
+  });
+
   it("clamp", async () => {
     const result = (await callJson(
       ["clamp", ...run, "--zero", "layers.1.attn.z[head=2]", "--top", "4"],
@@ -358,6 +382,11 @@ describe("text", () => {
       "record",
       [...run, "--sites", "embed", "--out", file("shown.safetensors")],
       /^embed {2}\[1, 4, 24\]\n1 tensors of 4 tokens/,
+    ],
+    [
+      "gradient",
+      [...run, "--of", "logit(#7)", "--at", "embed", "--out", file("shown.safetensors")],
+      /^metric: -?\d+\.\d+\nembed {2}\[1, 4, 24\]\n1 tensors of 4 tokens/,
     ],
     ["attention", [...run, "--layer", "2", "--head", "1"], /Attention of layer 2, head 1/],
     ["attribute", [...run, "--target", "#7", "--top", "4"], /4 of 16 terms.*layers\.\d\./s],

@@ -108,6 +108,22 @@ describe("what is wrong is one line, and nothing is on standard output", () => {
       ["record", ...run, "--sites", "embed", "--out", file("x.safetensors"), "--max-bytes", "383"],
       /384 B.*383 B.*--max-bytes 384/,
     ],
+    [
+      ["gradient", ...run, "--of", "logit(", "--at", "embed", "--out", file("x.safetensors")],
+      /"logit\(" is not a metric .*logit\(TOKEN\)/,
+    ],
+    [
+      ["gradient", ...run, "--of", "logit(#7)", "--at", "layers.1.attn.result", "--out", file("x.safetensors")],
+      /does not depend on layers\.1\.attn\.result.*attn\.z or attn\.out/,
+    ],
+    [
+      ["gradient", "the", ...gguf, "--of", "logit(zq)", "--at", "embed", "--out", file("x.safetensors")],
+      /"zq" is 2 tokens, not one/,
+    ],
+    [
+      ["gradient", ...run, "--of", "logit(#7)[9]", "--at", "embed", "--out", file("x.safetensors")],
+      /position 9 of logits is out of range: the prompt has 4 tokens/,
+    ],
     [["clamp", ...run], /no clamp was given/],
     [["clamp", ...run, "--set", "embed"], /--set "embed" is not of the form 'site=NUMBER/],
     [["clamp", ...run, "--set", "embed=eight"], /--set "embed=eight" is not of the form/],

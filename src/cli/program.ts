@@ -28,6 +28,11 @@ export const commands: readonly Entry[] = [
   { name: "sites", summary: "list what can be recorded and clamped", load: () => import("./commands/sites.js") },
   { name: "lens", summary: "see what the model would say after every layer", load: () => import("./commands/lens.js") },
   { name: "record", summary: "write activations to a file", load: () => import("./commands/record.js") },
+  {
+    name: "gradient",
+    summary: "write gradients of a metric at activations to a file",
+    load: () => import("./commands/gradient.js"),
+  },
   { name: "clamp", summary: "hold activations and see what changes", load: () => import("./commands/clamp.js") },
   { name: "generate", summary: "continue a text", load: () => import("./commands/generate.js") },
   { name: "attention", summary: "see where heads look", load: () => import("./commands/attention.js") },

@@ -110,6 +110,7 @@ const patchResult = object(
 );
 
 const recordTokens = object({ tokens });
+const gradientTokens = object({ tokens, value: number("of the metric") });
 const recordFields = { model, file: text(), sites: record(list(integer())) };
 
 const siteList = list(object({ name: text(), shape, aliases: list(text()) }));
@@ -161,6 +162,10 @@ export const schemas: Readonly<Record<string, JsonSchema>> = {
   sites: siteList.json,
   lens: perPrompt(lensResult),
   record: either(object({ ...recordFields, tokens }), object({ ...recordFields, results: list(recordTokens) })).json,
+  gradient: either(
+    object({ ...recordFields, tokens, value: number("of the metric") }),
+    object({ ...recordFields, results: list(gradientTokens) }),
+  ).json,
   clamp: perPrompt(clampResult),
   generate: perPrompt(generateResult),
   attention: perPrompt(attentionResult),
