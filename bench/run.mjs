@@ -11,6 +11,7 @@ import { fileURLToPath } from "node:url";
 import { promisify } from "node:util";
 import * as ort from "onnxruntime-node";
 import { open, resolveModel, scale } from "../dist/model/index.js";
+import { gradients } from "./gradients.mjs";
 import { handWrittenDecoder } from "./handWritten.mjs";
 import { interleave, median, ratio, summary } from "./measure.mjs";
 
@@ -35,6 +36,14 @@ async function main() {
   const model = await open(reference, { threads, maxSessions: 12 });
   await machineLimits();
   await forward(model);
+  times.gradients = await gradients({
+    model,
+    byHand: await handWritten(model),
+    prompt: ids(128),
+    rounds,
+    report,
+    show,
+  });
   await weightModes();
   await clamps(model);
   await generation(model);
@@ -76,7 +85,8 @@ async function machineLimits() {
   await runtime.close();
 }
 
-async function forward(model) {
+/** The same network written by hand, as a function that runs it on 128 tokens. */
+async function handWritten(model) {
   const prompt = ids(128);
   const file = await weightFile(model);
   const bytes = handWrittenDecoder(model.config, file, basename(file.path));
@@ -95,10 +105,16 @@ async function forward(model) {
       [128],
     ),
   };
+  return { run: () => byHand.run(feeds), close: () => byHand.release() };
+}
+
+async function forward(model) {
+  const prompt = ids(128);
+  const byHand = await handWritten(model);
   const recorded = ["embed", "layers.*.residPost", "layers.*.attn.pattern"];
   const results = await interleave(
     {
-      byHand: () => byHand.run(feeds),
+      byHand: byHand.run,
       plain: () => model.record(prompt, "logits"),
       recorded: () => model.record(prompt, recorded),
       withLogits: () => model.record(prompt, [...recorded, "logits"]),
@@ -134,7 +150,7 @@ async function forward(model) {
     }),
   );
   report(ratio("one stream at half depth / plain forward", half.median / plain.median, { detail: show(half, plain) }));
-  await byHand.release();
+  await byHand.close();
 }
 
 async function weightFile(model) {
@@ -292,6 +308,16 @@ async function python() {
       detail: show(lens, recorded),
     }),
   );
+  const { gradient } = times.gradients;
+  for (const [name, of] of [
+    ["PyTorch's gradient at all residual streams / ours", "gradient"],
+    ["PyTorch's gradient, logits of the last token alone / ours", "gradientOfLastRow"],
+  ]) {
+    const limit = of === "gradient" ? { atLeast: 1.2 } : {};
+    report(
+      ratio(name, transformers[of].median / gradient.median, { ...limit, detail: show(transformers[of], gradient) }),
+    );
+  }
   const { prepackedRecorded, prepacked } = times.weightModes;
   report(
     ratio("TransformerLens recording the same / recorded, prepacked", lens.median / prepackedRecorded.median, {

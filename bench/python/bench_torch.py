@@ -85,6 +85,38 @@ def bench_transformers(model, runs):
     }
 
 
+def bench_gradient(model, runs):
+    """The gradient of one logit at every layer's output, weights frozen: as people write it, and with one row of logits."""
+    import torch
+
+    ids = prompt_ids(model)
+    kept = []
+
+    def start(module, arguments, output):
+        return output.requires_grad_(True)
+
+    def keep(module, arguments, output):
+        kept.append(output[0] if isinstance(output, tuple) else output)
+
+    def gradient(**options):
+        kept.clear()
+        with torch.enable_grad():
+            logits = model(input_ids=ids, use_cache=False, **options).logits
+            return torch.autograd.grad(logits[0, -1, 7042], kept)
+
+    handles = [model.model.embed_tokens.register_forward_hook(start)]
+    handles += [layer.register_forward_hook(keep) for layer in model.model.layers]
+    for parameter in model.parameters():
+        parameter.requires_grad_(False)
+    found = gradient()
+    assert len(found) == model.config.num_hidden_layers and all(g.abs().sum() > 0 for g in found)
+    variants = {"gradient": gradient, "gradientOfLastRow": lambda: gradient(logits_to_keep=1)}
+    times = measure(variants, runs)
+    for handle in handles:
+        handle.remove()
+    return times
+
+
 def boot_bridge(model):
     """TransformerLens around the same module: the name is a label, nothing is looked up anywhere."""
     from transformer_lens.model_bridge import TransformerBridge
@@ -201,7 +233,7 @@ def main():
     }
     model = load(options.gguf, options.threads)
     result["machine"]["matrixGigaflops"] = matrix_gigaflops()
-    result["transformers"] = bench_transformers(model, options.runs)
+    result["transformers"] = bench_transformers(model, options.runs) | bench_gradient(model, options.runs)
     if version_of("transformer-lens"):
         result["transformerLens"] = bench_bridge(model, options.runs)
         result["transformerLens"]["firstActivation"] = in_fresh_process(options)

@@ -8,7 +8,7 @@ import type { MappedWeights, Program, Runtime, Tensor, WeightMode } from "../run
 import type { Clamp } from "./clamps.js";
 import type { DecoderConfig } from "./decoder/config.js";
 import { decoderInputs, traceDecoder } from "./decoder/decoder.js";
-import { type BoundClamp, type CallForm, type ExtraFeeds, prepareGraph, type Want } from "./edit.js";
+import { type BoundClamp, type CallForm, type ExtraFeeds, prepareGraph } from "./edit.js";
 import type { ModelIdentity } from "./recording.js";
 import { resolveClampSites } from "./sites/resolve.js";
 import { paddedIds, positions, type Rows } from "./sites/rows.js";
@@ -69,17 +69,22 @@ export interface PreparedCall {
 const preparedCalls = new WeakMap<ViewState, Map<string, PreparedCall>>();
 const preparedLimit = 32;
 
-/** Compiles what a call wants of a view, or finds it compiled. */
-export function prepareCall(view: ViewState, form: "prompt" | "cached", wants: readonly Want[]): PreparedCall {
+/** Compiles what a call wants of a view, or finds it compiled. `key`: what tells the call from others with these wants. */
+export function prepareCall(
+  view: ViewState,
+  form: "prompt" | "cached",
+  call: CallForm,
+  key: readonly string[] = [],
+): PreparedCall {
   const known = preparedCalls.get(view) ?? new Map<string, PreparedCall>();
   preparedCalls.set(view, known);
-  const key = form + JSON.stringify(wants);
-  const call = known.get(key) ?? compileCall(view, form, { wants });
-  known.delete(key);
-  known.set(key, call); // last used, last in order
+  const text = JSON.stringify([form, call.wants, ...key]);
+  const prepared = known.get(text) ?? compileCall(view, form, call);
+  known.delete(text);
+  known.set(text, prepared); // last used, last in order
   const [oldest] = known.keys();
   if (known.size > preparedLimit && oldest !== undefined) known.delete(oldest);
-  return call;
+  return prepared;
 }
 
 /** Compiles a call: sites that it wants, what it computes from sites, gradients. */

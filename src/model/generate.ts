@@ -86,9 +86,9 @@ export async function generate(
   for (let count = 0; count < maxTokens && growing.some(isGrowing); count++) {
     options.signal?.throwIfAborted();
     if (outputs === undefined) {
-      outputs = await runPrompt(prepareCall(view, "prompt", wants), prompts, rows, { open: true });
+      outputs = await runPrompt(prepareCall(view, "prompt", { wants }), prompts, rows, { open: true });
     } else {
-      step ??= prepareCall(view, "cached", wants);
+      step ??= prepareCall(view, "cached", { wants });
       rows = nextRows(rows, cache, growing);
       outputs = await runStep(step, growing, rows, cache);
     }

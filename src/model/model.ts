@@ -133,7 +133,9 @@ export function makeModel(view: ViewState): Model {
     async record(prompts, sites, options = {}) {
       const tokens = idsOf(promptList(prompts), options);
       const wants = wantsOf(view, listOf(sites));
-      const run = await runWants(view, tokens, wants, options, (keyed) => prepareCall(view, "prompt", keyed));
+      const run = await runWants(view, tokens, wants, options, (keyed) =>
+        prepareCall(view, "prompt", { wants: keyed }),
+      );
       return { sites: run.sites, tokens, model: core.identity };
     },
     async gradient(prompts, { of, at, checkpoint = [], ...options }) {
@@ -141,9 +143,12 @@ export function makeModel(view: ViewState): Model {
       const wants = wantsOf(view, listOf(at));
       const checkpoints = listOf(checkpoint).flatMap((text) => wholeSites(view, text));
       const gradientOf: Scalar = (call) => metricOf(core, call, of);
-      const { sites, outputs } = await runWants(view, tokens, wants, options, (keyed) =>
-        compileCall(view, "prompt", { wants: keyed, gradientOf, checkpoints }),
-      );
+      const { sites, outputs } = await runWants(view, tokens, wants, options, (keyed) => {
+        const call = { wants: keyed, gradientOf, checkpoints };
+        // A function may read what it likes; a text says all that it reads.
+        if (typeof of !== "string") return compileCall(view, "prompt", call);
+        return prepareCall(view, "prompt", call, ["gradient", of, ...checkpoints]);
+      });
       return { sites, values: [...toNumbers(outputs.value as Tensor)], tokens, model: core.identity };
     },
     async compute(prompts, fn, { inputs = {}, ...options } = {}) {
