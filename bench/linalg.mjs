@@ -82,7 +82,8 @@ for (const { name, size, atMost, make = (n) => normalMatrix(n, n), run } of case
   const variants = { ours: () => run(matrix, { runtime }) };
   if (python !== undefined) variants.numpy = () => python.run(name, size);
   const { ours, numpy } = await interleave(variants, Number(options.rounds));
-  const detail = `${ours.median.toFixed(0)} ms${numpy === undefined ? "" : `, numpy ${numpy.median.toFixed(1)} ms`}`;
+  const show = ({ median, least }) => `${median.toFixed(1)} (least ${least.toFixed(1)}) ms`;
+  const detail = `${show(ours)}${numpy === undefined ? "" : `, numpy ${show(numpy)}`}`;
   const value = numpy === undefined ? undefined : ours.median / numpy.median;
   report.push(value === undefined ? { name, detail } : ratio(name, value, { atMost, detail }));
   const shown = value === undefined ? "" : `  ${value.toFixed(1)} times numpy${atMost ? ` (at most ${atMost})` : ""}`;

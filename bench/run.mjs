@@ -11,7 +11,7 @@ import { fileURLToPath } from "node:url";
 import { promisify } from "node:util";
 import * as ort from "onnxruntime-node";
 import { open, resolveModel, scale } from "../dist/model/index.js";
-import { gradients } from "./gradients.mjs";
+import { checkpoints, gradients } from "./gradients.mjs";
 import { handWrittenDecoder } from "./handWritten.mjs";
 import { interleave, median, ratio, summary } from "./measure.mjs";
 
@@ -49,6 +49,7 @@ async function main() {
   await generation(model);
   const { path, bytes } = await weightFile(model);
   await model.close();
+  times.checkpoints = checkpoints({ report });
   await startUp();
   await memory(path, bytes);
   await python();
