@@ -9,11 +9,24 @@ import { describe, expect, it } from "vitest";
 const source = new URL("../src/", import.meta.url).pathname;
 
 /** From the top to the bottom. `index.ts` is the package's own front, `errors.ts` lies below everything. */
-const rooms = ["cli", "index.ts", "figures", "explain", "model", "runtime", "graph", "errors.ts"];
+const rooms = [
+  "cli",
+  "index.ts",
+  "figures",
+  "vision",
+  "steer",
+  "explain",
+  "model",
+  "linalg",
+  "runtime",
+  "graph",
+  "errors.ts",
+];
 
 /** Other files that another room may import, and why. */
 const sideDoors: Readonly<Record<string, string>> = {
   "graph/tensor.ts": "the runtime's tensors are the graph's, and it exports exactly that file",
+  "graph/random.ts": "random numbers are the same inside graphs and outside, and the runtime exports exactly that file",
   "runtime/tensor.ts": "file formats need tensors and no sessions",
 };
 

@@ -29,6 +29,9 @@ const cycle = () => {
 const stray = (): Value => ({ ...exp(x), index: 1 });
 const copied = (): Value => ({ ...exp(x) });
 
+/** A node that holds a body. */
+const held = (body: Graph): Value => made("holder", [x], [x], { body });
+
 const illegal: Record<string, [graph: Graph, problem: string]> = {
   "two inputs of one name": [
     graphOf({ out: add(x, input("x", "float32", ["batch", 3])) }),
@@ -84,6 +87,24 @@ const illegal: Record<string, [graph: Graph, problem: string]> = {
     "exp reads output 1 of exp, which has none such",
   ],
   "an operand that is a copy": [graphOf({ out: exp(copied()) }), "exp reads output 0 of exp, which has none such"],
+  "a body that is not legal": [
+    graphOf({ out: held(graphOf({ out: made("add", [x, wide], [x]) }, [x, wide])) }),
+    'in a body of holder: add(input "x" float32[batch, 3], input "wide" float32[batch, 4]): shapes',
+  ],
+  "a body of a body that is not legal": [
+    graphOf({ out: held(graphOf({ out: held(graphOf({ out: exp(wide) })) })) }),
+    'in a body of holder: in a body of holder: input "wide" is used and not declared',
+  ],
+  "a body that reads a weight": [
+    graphOf({ out: held(graphOf({ out: add(x, weight("w", [3])) })) }),
+    'in a body of holder: it reads the weight "w" itself, instead of being given it',
+  ],
+  "a body that does not fit its node": [
+    graphOf({
+      out: made("scan", [x, x], [x], { body: graphOf({ out: exp(x) }), carried: 1, sliced: 1, reverse: false }),
+    }),
+    'scan(input "x" float32[batch, 3], input "x" float32[batch, 3]): the body takes 1 values, not 2',
+  ],
   "an output that its node does not make": [graphOf({ out: stray() }), "it names output 1 of exp, which has none such"],
   "a site that its node does not make": [
     graphOf({ out: exp(x) }, [x], { site: stray() }),

@@ -5,6 +5,7 @@
 import { failure, messageOf } from "../errors.js";
 import { formatShape, sameShape } from "./dims.js";
 import {
+  bodiesOf,
   describe,
   type Graph,
   leafName,
@@ -13,6 +14,7 @@ import {
   topologicalOrder,
   type Value,
   type ValueType,
+  weightsOf,
 } from "./graph.js";
 import { operationNamed } from "./operations/table.js";
 import type { Tensor } from "./tensor.js";
@@ -88,6 +90,10 @@ function badNode(node: Node): string | undefined {
   const dangling = node.inputs.find((value) => value.node.outputs[value.index] !== value);
   if (dangling !== undefined)
     return `${node.operation} reads output ${dangling.index} of ${dangling.node.operation}, which has none such`;
+  for (const body of bodiesOf(node)) {
+    const problem = findProblem(body) ?? strangeLeaf(body);
+    if (problem !== undefined) return `in a body of ${node.operation}: ${problem}`;
+  }
   const types = typesOf(node);
   if (typeof types === "string") return types;
   const same = (type: ValueType, value: Value | undefined) =>
@@ -95,6 +101,12 @@ function badNode(node: Node): string | undefined {
   if (types.length === node.outputs.length && types.every((type, i) => same(type, node.outputs[i]))) return undefined;
   const given = node.outputs.map(describe).join(", ");
   return `${given || node.operation} should be ${types.map((type) => type.dtype + formatShape(type.shape)).join(", ")}`;
+}
+
+/** A body is closed: weights come in by its inputs, like everything else from around it. */
+function strangeLeaf(body: Graph): string | undefined {
+  const [name] = weightsOf(body).keys();
+  return name === undefined ? undefined : `it reads the weight "${name}" itself, instead of being given it`;
 }
 
 /** The types that a node's outputs must have, or why it can have none. */

@@ -114,6 +114,20 @@ export function topologicalOrder(values: Iterable<Value>): Node[] {
   return order;
 }
 
+/** The graphs that a node holds: branches, the step of a loop, a gradient that a user wrote. */
+export function bodiesOf(node: Node): Graph[] {
+  const isGraph = (value: Attribute): value is Graph => typeof value === "object" && "outputs" in value;
+  return Object.values(node.attributes).filter(isGraph);
+}
+
+/** Nodes, and those of the graphs that they hold. */
+function withBodies(nodes: readonly Node[]): Node[] {
+  return nodes.flatMap((node) => [
+    node,
+    ...bodiesOf(node).flatMap(({ outputs }) => withBodies(topologicalOrder(outputs.values()))),
+  ]);
+}
+
 /** The inputs that `values` depend on, in the order in which they are met. */
 export function inputsOf(values: Iterable<Value>): Value[] {
   return topologicalOrder(values)
@@ -129,7 +143,7 @@ export function usedInputs(values: Iterable<Value>, declared: readonly Value[]):
   const order = topologicalOrder(values);
   const used = new Set(order.filter(({ operation }) => operation === "input").map(onlyOutput));
   const known = new Set([...used].flatMap(({ shape }) => shape));
-  const shapes = order.flatMap(({ outputs, attributes }) => [
+  const shapes = withBodies(order).flatMap(({ outputs, attributes }) => [
     ...outputs.map(({ shape }) => shape),
     ...Object.values(attributes).filter((value) => Array.isArray(value)),
   ]);

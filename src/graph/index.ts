@@ -14,7 +14,9 @@ export {
   subtractDims,
   symbolsOf,
 } from "./dims.js";
-export { pullback } from "./gradient/pullback.js";
+export { type VmapOptions, vmap } from "./gradient/batch.js";
+export { hessian, type JacobianOptions, jacobian } from "./gradient/jacobian.js";
+export { type PullbackOptions, pullback } from "./gradient/pullback.js";
 export { grad, gradients, hessianVectorProduct, jvp, pushForward, valueAndGrad, vjp } from "./gradient/transforms.js";
 export { leavesOf, replaceLeaves, type Tree } from "./gradient/tree.js";
 export {

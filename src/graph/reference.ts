@@ -3,10 +3,13 @@
  * held against it.
  */
 import { failure, usageError } from "../errors.js";
-import { bindDims, type Graph, leafName, type Node, topologicalOrder, type Value } from "./graph.js";
+import { bindDims, type Graph, leafName, type Node, onlyOutput, topologicalOrder, type Value } from "./graph.js";
 import type { ReferenceTensor } from "./operations/operation.js";
 import { operationNamed } from "./operations/table.js";
 import { type Tensor, tensorOf, toNumbers } from "./tensor.js";
+
+type Sizes = Readonly<Record<string, number>>;
+type Results = Map<Value, ReferenceTensor>;
 
 /**
  * The outputs of a graph, computed in float64 and rounded to each output's element type at the end.
@@ -22,13 +25,12 @@ export function evaluate(
   weights: Readonly<Record<string, Tensor>> = {},
 ): Record<string, Tensor> {
   const sizes = bindDims(graph.inputs, new Map(Object.entries(feeds).map(([name, value]) => [name, value.shape])));
-  const results = new Map<Value, ReferenceTensor>();
+  const results: Results = new Map();
   for (const node of topologicalOrder(graph.outputs.values())) {
-    const outputs = evaluateNode(node, results, feeds, weights, sizes);
-    node.outputs.forEach((value, i) => {
-      results.set(value, outputs[i] as ReferenceTensor);
-    });
+    if (node.operation === "input") results.set(onlyOutput(node), given(node, feeds));
+    if (node.operation === "weight") results.set(onlyOutput(node), given(node, weights));
   }
+  run(graph, results, sizes);
   return Object.fromEntries(
     [...graph.outputs].map(([name, value]) => {
       const { dtype, shape, data } = results.get(value) as ReferenceTensor;
@@ -38,29 +40,37 @@ export function evaluate(
   );
 }
 
-function evaluateNode(
-  node: Node,
-  results: ReadonlyMap<Value, ReferenceTensor>,
-  feeds: Readonly<Record<string, Tensor>>,
-  weights: Readonly<Record<string, Tensor>>,
-  sizes: Readonly<Record<string, number>>,
-): ReferenceTensor[] {
-  switch (node.operation) {
-    case "input":
-      return [widen(feeds[node.attributes.name as string], node)];
-    case "weight":
-      return [widen(weights[node.attributes.name as string], node)];
-    case "constant":
-      return [widen(node.attributes.tensor as Tensor, node)];
-    default: {
-      const inputs = node.inputs.map((value) => results.get(value) as ReferenceTensor);
-      return operationNamed(node.operation).reference(inputs, node.attributes, sizes);
-    }
+/** The outputs of a body (a graph that an operation holds), in order, for its inputs in order. */
+export function evaluateBody(body: Graph, inputs: readonly ReferenceTensor[], sizes: Sizes): ReferenceTensor[] {
+  const results: Results = new Map(body.inputs.map((value, i) => [value, inputs[i] as ReferenceTensor]));
+  run(body, results, sizes);
+  return [...body.outputs.values()].map((value) => results.get(value) as ReferenceTensor);
+}
+
+/** Computes what a graph's outputs depend on, from the inputs and weights that `results` holds already. */
+function run(graph: Graph, results: Results, sizes: Sizes): void {
+  for (const node of topologicalOrder(graph.outputs.values())) {
+    if (node.operation === "input" || node.operation === "weight") continue;
+    const inputs = node.inputs.map((value) => results.get(value) as ReferenceTensor);
+    const outputs =
+      node.operation === "constant"
+        ? [widen(node.attributes.tensor as Tensor)]
+        : operationNamed(node.operation).reference(inputs, node.attributes, sizes);
+    node.outputs.forEach((value, i) => {
+      results.set(value, outputs[i] as ReferenceTensor);
+    });
   }
 }
 
-function widen(value: Tensor | undefined, node: Node): ReferenceTensor {
-  if (value === undefined)
-    throw failure(`no values were given for ${node.operation} "${leafName(node.outputs[0] as Value)}"`);
-  return { dtype: value.dtype, shape: value.shape, data: toNumbers(value) };
+function given(node: Node, tensors: Readonly<Record<string, Tensor>>): ReferenceTensor {
+  const name = leafName(onlyOutput(node));
+  const value = tensors[name];
+  if (value === undefined) throw failure(`no values were given for ${node.operation} "${name}"`);
+  return widen(value);
 }
+
+const widen = (value: Tensor): ReferenceTensor => ({
+  dtype: value.dtype,
+  shape: value.shape,
+  data: toNumbers(value),
+});

@@ -107,7 +107,7 @@ interface Data {
 }
 
 /** Both graphs see a block of rows at a time, so that their [rows, clusters] products stay small. */
-const blockElements = 2 ** 22;
+const blockElements = 2 ** 20;
 
 function compilePrograms(runtime: Runtime): Data["programs"] {
   const types = {

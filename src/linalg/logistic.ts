@@ -63,8 +63,8 @@ export interface LogisticOptions
  * where two classes share one row of W (class 0 has score 0): scikit-learn's LogisticRegression with C = 1 / lambda.
  *
  * Features are shifted and scaled inside for good conditioning; weights come back in the units of the features as given.
- * Classes that can be told apart exactly have no finite minimum at a penalty of 0: the fit then says `converged: false`
- * or ends where the loss is too flat to go on.
+ * Classes that can be told apart exactly have no minimum at a penalty of 0: the fit then ends where the loss is flat.
+ * A fit that stopped short of a minimum is returned, not thrown: see `converged` and `reason`.
  *
  * @param features [rows, features], float32 or float64
  * @param labels one class for each row: whole numbers from 0
@@ -83,23 +83,23 @@ export async function fitLogistic(
   const total = classOf.reduce((sum, label) => sum + (classWeights[label] as number), 0);
   const share = (label: number) => (classWeights[label] as number) / total;
   const scaling = rescale(given, { penalty, total, intercept, standardize });
-  const score = classes === 2 ? 1 : classes; // rows of W
+  const scores = classes === 2 ? 1 : classes; // rows of W
   const problem: Problem = {
     features: scaling.features,
     rowWeights: matrixOf(rows, 1, Float64Array.from(classOf, share)),
     targets: oneHot(classOf, classes, share),
     penalty: matrixOf(1, columns, scaling.penalty),
-    scores: score,
+    scores,
   };
   const minimum = await withRuntime(options.runtime, (runtime) => {
     const program = compileObjective(problem, runtime);
-    const start = new Float64Array(score * columns + (intercept ? score : 0));
-    return lbfgs(objectiveOf(program, score, columns), start, { ...options, memory: 20 });
+    const start = new Float64Array(scores * columns + (intercept ? scores : 0));
+    return lbfgs(objectiveOf(program, scores, columns), start, { ...options, memory: 20 });
   });
   const { iterations, converged, reason } = minimum;
   return {
     classes,
-    ...unscale(minimum.x, score, scaling),
+    ...unscale(minimum.x, scores, scaling),
     objective: minimum.value * total,
     iterations,
     converged,

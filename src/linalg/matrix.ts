@@ -29,22 +29,17 @@ export function asMatrix(value: Tensor, name = "the matrix"): Matrix {
   if (value.shape.length !== 2 || value.data.length === 0) {
     throw usageError(`${name} must have rows and columns, not shape [${value.shape.join(", ")}]`);
   }
-  return asFloat64(value, name);
-}
-
-/** `value` as float64 in its own shape, every number finite; throws under `name` otherwise. */
-export function asFloat64(value: Tensor, name: string): Tensor<"float64"> {
   if (!(value.data instanceof Float64Array) && !(value.data instanceof Float32Array)) {
     throw usageError(`${name} must be float32 or float64, not ${value.dtype}`);
   }
-  const { shape } = value;
   const data = value.data instanceof Float64Array ? value.data : Float64Array.from(value.data);
-  if (tensor("float64", shape, data) && !allFinite(data)) {
+  const matrix = tensor("float64", value.shape, data);
+  if (!allFinite(data)) {
     const at = data.findIndex((number) => !Number.isFinite(number));
-    const place = shape.length === 2 ? [Math.floor(at / (shape[1] as number)), at % (shape[1] as number)] : [at];
-    throw usageError(`${name} holds ${data[at]} at [${place.join(", ")}]: every number must be finite`);
+    const place = `[${Math.floor(at / columnsOf(matrix))}, ${at % columnsOf(matrix)}]`;
+    throw usageError(`${name} holds ${data[at]} at ${place}: every number must be finite`);
   }
-  return { dtype: "float64", shape, data };
+  return matrix;
 }
 
 /** A square matrix, or an error that shows the shape. */

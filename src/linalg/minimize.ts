@@ -29,8 +29,8 @@ export interface MinimizeOptions {
   /** Done when no element of the gradient is larger than this; 1e-8 unless given. */
   readonly gradientTolerance?: number;
   /**
-   * Done when an iteration lowers the value f by no more than this times max(|f|, 1); 2e-15 unless given, which is
-   * where rounding hides further progress.
+   * Done when three iterations in a row each lower the value f by no more than this times max(|f|, 1); 2e-15 unless
+   * given, which is where rounding hides further progress.
    */
   readonly decreaseTolerance?: number;
   /** 1000 unless given. */
@@ -40,6 +40,9 @@ export interface MinimizeOptions {
   /** Checked before every evaluation. */
   readonly signal?: AbortSignal;
 }
+
+/** One step that gains nothing may be rounding, or a badly scaled memory; three in a row are the end. */
+const patience = 3;
 
 /** Why the search ended: the two tolerances, the limit of iterations, or no step that lowers the value. */
 export type MinimizeReason = "gradient" | "decrease" | "iterations" | "lineSearch";
@@ -93,6 +96,7 @@ export async function lbfgs(objective: Objective, start: Vector, options: Minimi
     throw usageError(`the objective is not finite at the start (value ${point.value}); start where it is`);
   let pairs: Pair[] = [];
   let iterations = 0;
+  let stalled = 0;
   const finished = (reason: MinimizeReason): Minimum => ({
     x: point.x,
     value: point.value,
@@ -120,8 +124,8 @@ export async function lbfgs(objective: Objective, start: Vector, options: Minimi
     iterations += 1;
     options.onStep?.({ iteration: iterations, value: next.value, gradientNorm: largest(next.gradient) });
     const scale = Math.max(Math.abs(origin.value), Math.abs(next.value), 1);
-    if (largest(next.gradient) > gradientTolerance && origin.value - next.value <= decreaseTolerance * scale)
-      return finished("decrease");
+    stalled = origin.value - next.value <= decreaseTolerance * scale ? stalled + 1 : 0;
+    if (stalled === patience && largest(next.gradient) > gradientTolerance) return finished("decrease");
   }
 }
 

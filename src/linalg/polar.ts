@@ -16,22 +16,35 @@ const smallest = 1e-17;
 const choleskyLimit = 100;
 
 /**
- * The orthogonal factor of a square matrix, transposed: Uᵀ. Directions in which the matrix is zero to rounding come out
- * with any length up to 1.
+ * The orthogonal factor of an upper triangular matrix, transposed: Uᵀ. Directions in which the matrix is zero to rounding
+ * come out with any length up to 1.
  */
-export async function polarFactor(products: Products, matrix: Matrix): Promise<Matrix> {
-  const length = norm(matrix.data);
-  let rows = transposed({ ...matrix, data: matrix.data.map((value) => value / (length === 0 ? 1 : length)) });
-  let bound = smallest;
+export async function polarFactor(products: Products, triangle: Matrix): Promise<Matrix> {
+  const length = norm(triangle.data);
+  if (length === 0) return identityMatrix(rowsOf(triangle));
+  const scaled = { ...triangle, data: triangle.data.map((value) => value / length) };
+  let rows = transposed(scaled);
+  let bound = await leastSingularValue(products, scaled);
   while (Math.abs(1 - bound) > 1e-15) {
     const weights = halleyWeights(bound);
-    rows =
-      weights.c > choleskyLimit ? await qrStep(products, rows, weights) : await choleskyStep(products, rows, weights);
+    const step = weights.c > choleskyLimit ? qrStep : choleskyStep;
+    rows = await step(products, rows, weights);
     const next = (bound * (weights.a + weights.b * bound ** 2)) / (1 + weights.c * bound ** 2);
     if (next <= bound) break;
     bound = Math.min(1, next);
   }
   return rows;
+}
+
+/** A lower bound of the singular values of an upper triangular matrix, 1 / ‖R⁻¹‖: a good one saves half of the steps. */
+async function leastSingularValue(products: Products, triangle: Matrix): Promise<number> {
+  const size = rowsOf(triangle);
+  for (let i = 0; i < size; i++) {
+    if (Math.abs(triangle.data[i * size + i] as number) <= smallest) return smallest;
+  }
+  const inverse = await substitute(products, triangle, identityMatrix(size), "upper");
+  const bound = 0.9 / norm(inverse.data); // less than 1 by more than the inverse's own rounding
+  return Number.isNaN(bound) ? smallest : Math.max(bound, smallest); // NaN: the inverse left the range of numbers
 }
 
 interface Weights {

@@ -11,6 +11,7 @@ import {
   matrixOf,
   rowsBetween,
   rowsOf,
+  scaleRows,
   transposed,
   zeroMatrix,
 } from "./matrix.js";
@@ -188,4 +189,17 @@ export async function complement(products: Products, rows: Matrix): Promise<Matr
   if (count === 0) return identityMatrix(width);
   const { basis } = await rowQr(products, matrixOf(count, width, rows.data.slice()), true);
   return rowsBetween(basis, count, width);
+}
+
+/**
+ * Orthonormal rows from nearly orthonormal ones, changing each only by its parts along those before it. For singular or
+ * eigenvectors, in descending order: where a value is zero to rounding its computed vector means nothing, and a correction
+ * weighs no more than that rounding.
+ */
+export async function orthonormalised(products: Products, rows: Matrix): Promise<Matrix> {
+  const { basis, r } = await rowQr(products, matrixOf(rowsOf(rows), columnsOf(rows), rows.data.slice()));
+  const signs = Array.from({ length: rowsOf(basis) }, (_, i) =>
+    (r.data[i * columnsOf(r) + i] as number) < 0 ? -1 : 1,
+  );
+  return scaleRows(basis, signs);
 }

@@ -13,13 +13,12 @@ import {
   type Matrix,
   matrixOf,
   rowsOf,
- takeRows,
-  scaleRows,
+  takeRows,
   transposed,
 } from "./matrix.js";
 import { polarFactor } from "./polar.js";
 import { type ProductOptions, type Products, symmetrised, withProducts } from "./products.js";
-import { complement, pivotedQr, rowQr } from "./qr.js";
+import { complement, orthonormalised, pivotedQr, rowQr } from "./qr.js";
 
 export interface Svd {
   /** [m, k] with orthonormal columns, k = min(m, n); [m, m] where all were asked for. */
@@ -101,20 +100,11 @@ async function squareSvd(products: Products, matrix: Matrix): Promise<Svd> {
   const polar = await polarFactor(products, matrix); // Wᵀ
   const { values, vectors } = await rowEigen(products, symmetrised(await products.multiply(polar, matrix)));
   const left = await products.multiply(vectors, polar); // Uᵀ = Vᵀ Wᵀ
-  return { u: transposed(await orthonormalised(products, left)), values: values.map((value) => Math.max(0, value)), v: transposed(vectors) };
-}
-
-/**
- * The nearest orthonormal rows, the first ones kept best. Where the matrix is zero to rounding its polar factor is not
- * orthogonal; singular values fall along the rows, so a correction weighs no more than the rounding that makes it needed.
- */
-async function orthonormalised(products: Products, rows: Matrix): Promise<Matrix> {
-  const { basis, r } = await rowQr(products, rows);
-  const size = rowsOf(rows);
-  return scaleRows(
-    basis,
-    Float64Array.from({ length: size }, (_, i) => ((r.data[i * size + i] as number) < 0 ? -1 : 1)),
-  );
+  return {
+    u: transposed(await orthonormalised(products, left)),
+    values: values.map((value) => Math.max(0, value)),
+    v: transposed(vectors),
+  };
 }
 
 async function completed(products: Products, columns: Matrix): Promise<Matrix> {

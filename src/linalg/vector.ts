@@ -1,9 +1,8 @@
 /** Vectors as they come in: read as float64 once, checked once, so that the methods behind need not. */
 import { usageError } from "../errors.js";
-import { type Tensor, tensor } from "../runtime/index.js";
-import { asFloat64 } from "./matrix.js";
+import { type Tensor, toNumbers } from "../runtime/index.js";
 
-/** Numbers in order: an array of any kind, or a float32 or float64 tensor of rank 1. */
+/** Numbers in order: an array of any kind, or a tensor of rank 1. */
 export type Vector = ArrayLike<number> | Tensor;
 
 /** The numbers of a vector as a fresh float64 array. Throws where there are fewer than `minimum` or one is not finite. */
@@ -11,10 +10,11 @@ export function toVector(value: Vector, name: string, minimum = 1): Float64Array
   const isTensor = "dtype" in value;
   if (isTensor && value.shape.length !== 1)
     throw usageError(`${name} must be a vector, not a tensor of shape [${value.shape.join(", ")}]`);
-  const given = isTensor ? value : tensor("float64", [value.length], Float64Array.from(value));
-  const data = asFloat64(given, name).data;
+  const data = isTensor ? toNumbers(value) : Float64Array.from(value);
   if (data.length < minimum) throw usageError(`${name} has ${data.length} numbers; at least ${minimum} are needed`);
-  return isTensor ? data.slice() : data;
+  const bad = data.findIndex((number) => !Number.isFinite(number));
+  if (bad >= 0) throw usageError(`${name} holds ${data[bad]} at [${bad}]: every number must be finite`);
+  return data;
 }
 
 /** Two vectors of one length. */

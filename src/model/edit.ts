@@ -114,7 +114,9 @@ export function prepareGraph(
   const edited = edits.length + kept.length === 0 ? base : spliceAll(base, [...edits, ...kept]);
   const siteOf = (name: string) => edited.sites.get(name) ?? edited.sites.get(name.replace(/@before$/, ""));
   const site = (name: string) => siteOf(name) as Value;
-  const context = deriveContext(site, inputNamed, feeders);
+  // A gradient is taken at these values, so what the metric reads at one position must be read through them.
+  const held = new Set(gradientOf === undefined ? [] : wants.map((want) => site(want.site)));
+  const context = deriveContext(site, inputNamed, held, feeders);
   const outputs = new Map<string, Value>();
   const scalar = gradientOf?.(context);
   const values = scalar === undefined ? wants.map((want) => site(want.site)) : gradientsAt(scalar, wants, site);
@@ -142,6 +144,7 @@ export function prepareGraph(
 function deriveContext(
   site: (name: string) => Value,
   ownInput: (name: string) => Value,
+  held: ReadonlySet<Value>,
   feeders: ExtraFeeds[],
 ): DeriveContext {
   const known = new Map<string, Value>();
@@ -153,7 +156,7 @@ function deriveContext(
   return {
     site,
     at: (name, position) =>
-      once(`position ${position} of ${name}`, () => tokensAt(site(name), name, position, feeders)),
+      once(`position ${position} of ${name}`, () => tokensAt(site(name), name, position, held, feeders)),
     input: ownInput,
     feed: (name, tensor) =>
       once(`fed ${name}`, () => {
@@ -316,7 +319,13 @@ function limitToCovered(
 }
 
 /** One position of each row: its flat index in [batch * seq] is fed. */
-function tokensAt(value: Value, site: string, position: number, feeders: ExtraFeeds[]): Value {
+function tokensAt(
+  value: Value,
+  site: string,
+  position: number,
+  held: ReadonlySet<Value>,
+  feeders: ExtraFeeds[],
+): Value {
   if (siteKind(site)?.axes[1] !== "position")
     throw usageError(`${site} has no single position to read: its positions are not its second dimension`);
   const key = `position ${position} of ${site}`;
@@ -327,7 +336,7 @@ function tokensAt(value: Value, site: string, position: number, feeders: ExtraFe
       lengths.map((length, row) => (row + 1) * columns + positionFromEnd(position, length, site)),
     ),
   }));
-  return gatherLeading(value, input(key, "int64", [value.shape[0] as Dim]), 2);
+  return gatherLeading(value, input(key, "int64", [value.shape[0] as Dim]), 2, held);
 }
 
 function positionFromEnd(position: number, length: number, site: string): number {
@@ -356,13 +365,13 @@ function selectOutput({ site, parts }: Want, index: number, value: Value, feeder
 
 /**
  * Entries of the leading `count` dimensions of a value, flattened to one. Products and norms work token by token, so the
- * gather sinks below them: the last position's logits need no other position's.
+ * gather sinks below them: the last position's logits need no other position's. It does not sink below a value of `held`.
  */
-function gatherLeading(value: Value, indices: Value, count: number): Value {
+function gatherLeading(value: Value, indices: Value, count: number, held: ReadonlySet<Value> = new Set()): Value {
   const [first, ...others] = value.node.inputs;
   const { operation, attributes } = value.node;
-  if (count === 2 && value.shape.length === 3 && first !== undefined) {
-    const below = () => gatherLeading(first, indices, count);
+  if (count === 2 && value.shape.length === 3 && first !== undefined && !held.has(value)) {
+    const below = () => gatherLeading(first, indices, count, held);
     if (operation === "matmul" && others[0]?.shape.length === 2) return product(below(), others[0]);
     if (operation === "rmsNorm") return rmsNorm(below(), others[0] as Value, attributes.epsilon as number);
     if (operation === "layerNorm")

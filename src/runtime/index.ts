@@ -1,6 +1,7 @@
 /** The runtime room: tensors, seeded random numbers, and programs that ONNX Runtime runs. */
+
+export { normals, philox4x32, type Random, random } from "../graph/random.js";
 export type { HostStatistics } from "./host.js";
-export { normals, philox4x32, type Random, random } from "./random.js";
 export {
   type CompileOptions,
   createRuntime,

@@ -7,8 +7,15 @@ import { formatShape, sameShape } from "../dims.js";
 import { describe, makeNode, type Node, topologicalOrder, type Value } from "../graph.js";
 import { barrier } from "../operations/barriers.js";
 import { add } from "../operations/elementwise.js";
-import { isFloat } from "../operations/operation.js";
+import { type GradientRule, isFloat } from "../operations/operation.js";
 import { operationNamed } from "../operations/table.js";
+
+export interface PullbackOptions {
+  /** Compute what follows a checkpoint again; on unless given. */
+  readonly recompute?: boolean;
+  /** Rules that replace those of the table, by operation: explanations that propagate something else than derivatives. */
+  readonly rules?: ReadonlyMap<string, GradientRule>;
+}
 
 /**
  * Gradients at the values `at` of the sum of `<value, gradient>` over `seeds` (value to the gradient that it is given).
@@ -18,7 +25,7 @@ import { operationNamed } from "../operations/table.js";
 export function pullback(
   seeds: ReadonlyMap<Value, Value>,
   at: readonly Value[],
-  { recompute = true }: { recompute?: boolean } = {},
+  { recompute = true, rules }: PullbackOptions = {},
 ): (Value | undefined)[] {
   for (const value of at) requireFloat(value);
   const order = topologicalOrder(seeds.keys());
@@ -34,7 +41,9 @@ export function pullback(
     const outputs = node.outputs.map((value) => gradients.get(value));
     const first = outputs.find((gradient) => gradient !== undefined);
     if (!active.has(node) || first === undefined) continue;
-    const results = ruleOf(node)(recomputed(node, first), outputs);
+    const wanted = node.inputs.map((value) => carriers.has(value));
+    const rule = rules?.get(node.operation) ?? ruleOf(node);
+    const results = rule(recomputed(node, first), outputs, wanted);
     node.inputs.forEach((value, i) => {
       const gradient = results[i];
       if (gradient === undefined || !carriers.has(value)) return;

@@ -27,3 +27,19 @@ export function replaceLeaves<T extends Tree>(tree: T, leaves: readonly Value[])
   if (next !== leaves.length) throw usageError(`a tree of ${next} values was given ${leaves.length}`);
   return result;
 }
+
+/**
+ * The values of `tree` in the order of the leaves of `template`, which must have the same structure; `what` is how an error
+ * calls the tree.
+ */
+export function leavesLike(template: Tree, tree: Tree, what: string): Value[] {
+  if (isValue(template) || isValue(tree)) {
+    if (isValue(template) && isValue(tree)) return [tree];
+    throw usageError(`${what} must keep its structure: a value stands where there was none, or the reverse`);
+  }
+  const parts = (whole: Tree) => new Map(Object.entries<Tree>(whole as Readonly<Record<string, Tree>>));
+  const [wanted, given] = [parts(template), parts(tree)];
+  const odd = [...wanted.keys(), ...given.keys()].find((key) => !wanted.has(key) || !given.has(key));
+  if (odd !== undefined) throw usageError(`${what} must keep its structure: "${odd}" is in one and not in the other`);
+  return [...wanted].flatMap(([key, part]) => leavesLike(part, given.get(key) as Tree, what));
+}

@@ -4,15 +4,17 @@
 import { create, toBinary } from "@bufbuild/protobuf";
 import { failure } from "../../errors.js";
 import { type Dim, type Shape, termsOf } from "../dims.js";
-import { type Graph, leafName, type Node, topologicalOrder, type Value, type ValueType } from "../graph.js";
+import { type Graph, leafName, type Node, topologicalOrder, type Value, type ValueType, weightsOf } from "../graph.js";
 import { onnxDtype } from "../operations/elementwise.js";
-import type { Emitter, OnnxAttribute } from "../operations/operation.js";
+import type { Emitter, OnnxAttribute, OnnxBody } from "../operations/operation.js";
 import { operationNamed } from "../operations/table.js";
 import type { Tensor } from "../tensor.js";
 import {
   type AttributeProto,
   AttributeProto_AttributeType,
   AttributeProtoSchema,
+  type GraphProto,
+  GraphProtoSchema,
   ModelProtoSchema,
   type NodeProto,
   NodeProtoSchema,
@@ -40,53 +42,51 @@ export interface ExportOptions {
 /** The ONNX file (bytes of a ModelProto) of a graph. */
 export function exportOnnx(graph: Graph, { place = () => ({ kind: "fed" }) }: ExportOptions = {}): Uint8Array {
   const writer = new Writer(graph);
-  const order = topologicalOrder(graph.outputs.values());
   const inputs = graph.inputs.map((value) => valueInfo(leafName(value), value));
-  const initializers: TensorProto[] = [];
-  for (const node of order) {
-    if (node.operation === "input") continue;
-    const value = node.outputs[0] as Value;
-    if (node.operation === "constant") {
-      initializers.push(tensorProto(writer.name(value), node.attributes.tensor as Tensor));
-    } else if (node.operation === "weight") {
-      const placement = place(leafName(value), value);
-      if (placement.kind === "fed") inputs.push(valueInfo(leafName(value), value));
-      else initializers.push(placedWeight(leafName(value), value, placement));
-    } else {
-      operationNamed(node.operation).emit(node, node.attributes, writer);
-    }
+  for (const value of weightsOf(graph).values()) {
+    const placement = place(leafName(value), value);
+    if (placement.kind === "fed") inputs.push(valueInfo(leafName(value), value));
+    else writer.initializers.push(placedWeight(leafName(value), value, placement));
   }
-  writer.finishOutputs();
+  const written = writer.write("patchclamp", inputs);
   const model = create(ModelProtoSchema, {
     irVersion: 11n,
     producerName: "patchclamp",
     opsetImport: [
       { domain: "", version: BigInt(opset) },
-      ...writer.domains().map((domain) => ({ domain, version: 1n })),
+      ...[...writer.domains].map((domain) => ({ domain, version: 1n })),
     ],
-    graph: {
-      name: "patchclamp",
-      node: writer.nodes,
-      initializer: [...initializers, ...writer.constants],
-      input: inputs,
-      output: [...graph.outputs].map(([name, value]) => valueInfo(name, value)),
-    },
+    graph: written,
   });
   return toBinary(ModelProtoSchema, model);
 }
 
-/** Collects ONNX nodes; also the naming of values. State lives only as long as one export. */
+/**
+ * Collects the ONNX nodes of one graph; also the naming of its values. State lives only as long as one export. Writers of
+ * nested graphs share the outermost one's made-up names, so that none hides another, and its constants and sizes, which
+ * they read by name.
+ */
 class Writer implements Emitter {
-  readonly nodes: NodeProto[] = [];
-  readonly constants: TensorProto[] = [];
-  readonly #names = new Map<Value, string>();
+  readonly initializers: TensorProto[] = [];
+  readonly domains: Set<string>;
+  readonly #nodes: NodeProto[] = [];
+  readonly #names: Map<Value, string>;
   readonly #shared = new Map<string, string>();
+  readonly #constants: TensorProto[] = [];
   readonly #graph: Graph;
+  readonly #order: readonly Node[];
+  readonly #read: ReadonlySet<Value>;
+  readonly #outermost: Writer;
   #count = 0;
 
-  constructor(graph: Graph) {
+  constructor(graph: Graph, names: Map<Value, string> = new Map(), outermost?: Writer) {
     this.#graph = graph;
-    const leaves = topologicalOrder(graph.outputs.values()).filter(({ attributes }) => attributes.name !== undefined);
+    this.#names = names;
+    this.#outermost = outermost ?? this;
+    this.domains = outermost?.domains ?? new Set();
+    this.#order = topologicalOrder(graph.outputs.values());
+    this.#read = new Set([...this.#order.flatMap(({ inputs }) => inputs), ...graph.outputs.values()]);
+    const leaves = this.#order.filter(({ attributes }) => attributes.name !== undefined);
     const taken = new Set([
       ...graph.outputs.keys(),
       ...[...leaves, ...graph.inputs.map(({ node }) => node)].map(nameOf),
@@ -100,47 +100,83 @@ class Writer implements Emitter {
     }
   }
 
-  name(value: Value): string {
-    const { operation } = value.node;
-    if (operation === "input" || operation === "weight") return leafName(value);
-    let name = this.#names.get(value);
-    if (name === undefined) {
-      name = this.#fresh(operation);
-      this.#names.set(value, name);
+  /** Writes every node of the graph; once. */
+  write(name: string, inputs: ValueInfoProto[]): GraphProto {
+    const constants: TensorProto[] = [];
+    for (const node of this.#order) {
+      if (node.operation === "input" || node.operation === "weight") continue;
+      if (node.operation !== "constant") operationNamed(node.operation).emit(node, node.attributes, this);
+      else constants.push(tensorProto(this.name(node.outputs[0] as Value), node.attributes.tensor as Tensor));
     }
+    this.#finishOutputs();
+    return create(GraphProtoSchema, {
+      name,
+      node: this.#nodes,
+      initializer: [...constants, ...this.initializers, ...this.#constants],
+      input: inputs,
+      output: [...this.#graph.outputs].map(([output, value]) => valueInfo(output, value)),
+    });
+  }
+
+  name(value: Value): string {
+    const known = this.#names.get(value);
+    if (known !== undefined) return known;
+    const { operation } = value.node;
+    const name = operation === "input" || operation === "weight" ? leafName(value) : this.#fresh(operation);
+    this.#names.set(value, name);
     return name;
+  }
+
+  reads(value: Value): boolean {
+    return this.#read.has(value);
   }
 
   node(type: string, inputs: readonly string[], options: Parameters<Emitter["node"]>[2] = {}): string[] {
     const outputs = options.outputs ?? Array.from({ length: options.count ?? 1 }, () => this.#fresh(type));
-    this.nodes.push(
+    const domain = type.slice(0, Math.max(0, type.lastIndexOf(".")));
+    if (domain !== "") this.domains.add(domain);
+    this.#nodes.push(
       create(NodeProtoSchema, {
         name: `${type} -> ${outputs[0]}`,
         opType: type.slice(type.lastIndexOf(".") + 1),
-        domain: type.slice(0, Math.max(0, type.lastIndexOf("."))),
+        domain,
         input: [...inputs],
         output: [...outputs],
-        attribute: Object.entries(options.attributes ?? {}).map(([name, value]) => attributeProto(name, value)),
+        attribute: Object.entries(options.attributes ?? {}).map(([name, value]) => this.#attribute(name, value)),
       }),
     );
     return [...outputs];
   }
 
-  /** The domains of operators that are not ONNX's own. */
-  domains(): string[] {
-    return [...new Set(this.nodes.map(({ domain }) => domain))].filter((domain) => domain !== "");
+  /** The ONNX form of an attribute: of a body, a graph whose inputs are those that are not captured. */
+  #attribute(name: string, value: OnnxAttribute): AttributeProto {
+    if (typeof value !== "object" || !("body" in value)) return attributeProto(name, value);
+    const { body, captured } = value;
+    const own = body.inputs.slice(0, body.inputs.length - captured.length);
+    const names = [...own.map(() => this.#fresh("in")), ...captured];
+    const outputs = new Map([...body.outputs.values()].map((output) => [this.#fresh("out"), output]));
+    const known = new Map(body.inputs.map((input, i) => [input, names[i] as string]));
+    const writer = new Writer({ ...body, outputs }, known, this.#outermost);
+    const inputs = own.map((input, i) => valueInfo(names[i] as string, input));
+    return create(AttributeProtoSchema, {
+      name,
+      type: AttributeProto_AttributeType.GRAPH,
+      g: writer.write(name, inputs),
+    });
   }
 
   int64(values: readonly number[]): string {
+    if (this.#outermost !== this) return this.#outermost.int64(values);
     return this.#once(`int64 ${values.join(",")}`, () => {
       const name = this.#fresh("int64");
       const data = BigInt64Array.from(values, BigInt);
-      this.constants.push(tensorProto(name, { dtype: "int64", shape: [values.length], data }));
+      this.#constants.push(tensorProto(name, { dtype: "int64", shape: [values.length], data }));
       return name;
     });
   }
 
   dims(shape: Shape): string {
+    if (this.#outermost !== this) return this.#outermost.dims(shape);
     if (shape.every((dim) => typeof dim === "number")) return this.int64(shape);
     return this.#once(`dims ${shape.join(",")}`, () => {
       const parts = shape.map((dim) => this.#dim(dim));
@@ -151,7 +187,7 @@ class Writer implements Emitter {
   }
 
   /** Outputs that share a value with another output, or are leaves, get their names by an Identity. */
-  finishOutputs(): void {
+  #finishOutputs(): void {
     for (const [name, value] of this.#graph.outputs) {
       if (this.name(value) !== name) this.node("Identity", [this.name(value)], { outputs: [name] });
     }
@@ -192,6 +228,7 @@ class Writer implements Emitter {
   }
 
   #fresh(hint: string): string {
+    if (this.#outermost !== this) return this.#outermost.#fresh(hint);
     this.#count += 1;
     return `_${hint}_${this.#count}`;
   }
@@ -199,7 +236,7 @@ class Writer implements Emitter {
 
 const nameOf = (leaf: Node) => leaf.attributes.name as string;
 
-function attributeProto(name: string, value: OnnxAttribute): AttributeProto {
+function attributeProto(name: string, value: Exclude<OnnxAttribute, OnnxBody>): AttributeProto {
   const type = AttributeProto_AttributeType;
   if (typeof value === "string")
     return create(AttributeProtoSchema, { name, type: type.STRING, s: new TextEncoder().encode(value) });

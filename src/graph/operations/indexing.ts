@@ -1,14 +1,14 @@
 /**
- * Reading and writing at indices that are values: gathers, and scatters, which are their transposes. Indices are int64 and
- * may count from the end.
+ * Reading and writing at indices that are values: gathers, and scatters, which are their transposes. Indices are int64
+ * and may count from the end.
  */
-import { type Dim, formatShape, multiplyDims, type Shape, sameShape } from "../dims.js";
-import type { Value, ValueType } from "../graph.js";
+import { addDims, type Dim, formatShape, multiplyDims, type Shape, sameShape } from "../dims.js";
+import type { Node, Value, ValueType } from "../graph.js";
 import { elementCount, stridesOf } from "../tensor.js";
 import { allBatched, onlyFirst, shifted } from "./batching.js";
 import { cast, constantLike, div, equal, mul, where } from "./elementwise.js";
-import { axisOf, concat, expand, reshape, transpose, unsqueeze } from "./movement.js";
-import { applyOne, emitAs, type Operation, type ReferenceTensor } from "./operation.js";
+import { axisOf, concat, expand, reshape, slice, squeeze, transpose, unsqueeze } from "./movement.js";
+import { applyOne, type Emitter, emitAs, type Operation, type ReferenceTensor } from "./operation.js";
 import { range } from "./patterns.js";
 
 /** What is done where a scatter meets a value: `none` puts the update in its place. */
@@ -82,14 +82,13 @@ function movedAxes(x: Value, from: number, count: number, to: number): Value {
   return transpose(x, axes);
 }
 
-/** Gradient of gathering: rows of `g` added up at the indices that they were read from. */
+/** Gradient of gathering: slices of `g` added up at the indices that they were read from. */
 function gatherTransposed(g: Value, shape: Shape, indices: Value, axis: number): Value {
-  const rank = indices.shape.length;
-  const rest = shape.filter((_, i) => i !== axis);
+  const [before, after] = [shape.slice(0, axis), shape.slice(axis + 1)];
   const count = multiplyDims(...indices.shape);
-  const rows = reshape(movedAxes(g, axis, rank, 0), [count, ...rest]);
-  const zeros = zerosOf(g, [shape[axis] as Dim, ...rest]);
-  return movedAxes(scatterND(zeros, reshape(indices, [count, 1]), rows, "add"), 0, 1, axis);
+  const slices = reshape(g, [...before, count, ...after]);
+  const places = reshape(indices, [...before.map(() => 1), count, ...after.map(() => 1)]);
+  return scatterElements(zerosOf(g, shape), expand(places, slices.shape), slices, axis, "add");
 }
 
 const gatherElementsOperation: Operation<{ axis: number }> = {
@@ -235,8 +234,8 @@ interface Scatter {
 }
 
 /**
- * Gradients of a scatter's data and updates. The extremes share theirs equally among those that attain them; a product's
- * is the product of the others, which is found without dividing by zero.
+ * Gradients of a scatter's data and updates. The extremes share theirs equally among those that attain them; a
+ * product's is the product of the others, which is found without dividing by zero.
  */
 function scatterGradient(
   g: Value,
@@ -248,7 +247,7 @@ function scatterGradient(
   if (reduction === "none") return [write(g, zerosOf(g, updates.shape), "none"), read(g)];
   if (reduction === "mul") {
     const zero = equal(updates, 0);
-    const product = write(zerosLikeOnes(data), where(zero, 1, updates), "mul");
+    const product = write(onesLike(data), where(zero, 1, updates), "mul");
     const zeros = write(zerosOf(g, data.shape), cast(zero, g.dtype), "add");
     const alone = mul(g, where(equal(zeros, 0), product, 0));
     const shared = mul(g, mul(data, product));
@@ -262,9 +261,7 @@ function scatterGradient(
   return [mul(ofData, share), mul(ofUpdates, read(share))];
 }
 
-const zerosLikeOnes = (like: Value): Value => expand(constantLike(like, 1), like.shape);
-
-const reductionAttribute = (reduction: ScatterReduction) => ({ reduction });
+const onesLike = (like: Value): Value => expand(constantLike(like, 1), like.shape);
 
 function requireUpdates(data: ValueType, updates: ValueType, shape: Shape): void {
   if (updates.dtype !== data.dtype) throw new Error("the updates must have the element type of the data");
@@ -281,8 +278,7 @@ const scatterElementsOperation: Operation<{ axis: number; reduction: ScatterRedu
     requireUpdates(data, updates, indices.shape);
     return [{ dtype: data.dtype, shape: data.shape }];
   },
-  emit: (node, { axis, reduction }, emitter) =>
-    emitAs("ScatterElements", node, emitter, { axis, ...reductionAttribute(reduction) }),
+  emit: (node, { axis, reduction }, emitter) => emitAs("ScatterElements", node, emitter, { axis, reduction }),
   gradient(node, [g]) {
     if (g === undefined) return node.inputs.map(() => undefined);
     const [data, indices, updates] = node.inputs as readonly [Value, Value, Value];
@@ -317,7 +313,11 @@ const scatterNDOperation: Operation<{ reduction: ScatterReduction }> = {
     requireUpdates(data, updates, [...indices.shape.slice(0, -1), ...data.shape.slice(depth)]);
     return [{ dtype: data.dtype, shape: data.shape }];
   },
-  emit: (node, { reduction }, emitter) => emitAs("ScatterND", node, emitter, reductionAttribute(reduction)),
+  emit(node, { reduction }, emitter) {
+    const alone = multiplyDims(...(node.inputs[1] as Value).shape.slice(0, -1)) === 1;
+    if (reduction === "none" || alone) emitAs("ScatterND", node, emitter, { reduction });
+    else emitCombined(node, reduction, emitter);
+  },
   gradient(node, [g]) {
     if (g === undefined) return node.inputs.map(() => undefined);
     const [data, indices, updates] = node.inputs as readonly [Value, Value, Value];
@@ -347,6 +347,36 @@ const scatterNDOperation: Operation<{ reduction: ScatterReduction }> = {
   },
 };
 
+/**
+ * A scatter in which updates meet, as ScatterElements over rows. The runtime's ScatterND goes over tuples in parallel
+ * and loses updates that two threads make in one place (ONNX Runtime 1.30); its ScatterElements is serial.
+ */
+function emitCombined(node: Node, reduction: ScatterReduction, emitter: Emitter): void {
+  const [data, indices, updates] = node.inputs as readonly [Value, Value, Value];
+  const depth = indices.shape[indices.shape.length - 1] as number;
+  const sizes = data.shape.slice(0, depth);
+  const strides = sizes.map((_, d) => multiplyDims(...sizes.slice(d + 1)));
+  const inner = multiplyDims(...data.shape.slice(depth));
+  const count = multiplyDims(...indices.shape.slice(0, -1));
+  const one = (type: string, ...inputs: readonly string[]) => emitter.node(type, inputs)[0] as string;
+  const reshaped = (name: string, shape: Shape) =>
+    emitter.node("Reshape", [name, emitter.dims(shape)], { attributes: { allowzero: 1 } })[0] as string;
+  let places = reshaped(emitter.name(indices), [count, depth]);
+  if (depth > 1) {
+    const negative = one("Less", places, emitter.int64([0]));
+    const wrapped = one("Where", negative, one("Add", places, emitter.dims(sizes)), places);
+    places = one("ReduceSum", one("Mul", wrapped, emitter.dims(strides)), emitter.int64([1]));
+  }
+  const rows = [
+    reshaped(emitter.name(data), [multiplyDims(...sizes), inner]),
+    one("Expand", places, emitter.dims([count, inner])),
+    reshaped(emitter.name(updates), [count, inner]),
+  ];
+  const [combined] = emitter.node("ScatterElements", rows, { attributes: { axis: 0, reduction } }) as [string];
+  const outputs = [emitter.name(node.outputs[0] as Value)];
+  emitter.node("Reshape", [combined, emitter.dims(data.shape)], { outputs, attributes: { allowzero: 1 } });
+}
+
 export const indexingOperations = [
   gatherOperation,
   gatherElementsOperation,
@@ -361,16 +391,27 @@ export function gather(x: Value, indices: Value, axis = 0): Value {
 }
 
 /**
- * `x` read along an axis, at every place of `indices` (int64, of the rank of `x`) at the index that stands there; NumPy's
- * `take_along_axis`. The result has the shape of `indices`.
+ * The slice of `x` at one index of an axis, without the axis: a number, which may count from the end, or a scalar int64
+ * value.
+ */
+export function select(x: Value, axis: number, index: number | Value): Value {
+  const at = axisOf("select", x, axis);
+  if (typeof index !== "number") return gather(x, index, at);
+  const start = index < 0 ? addDims(x.shape[at] as Dim, index) : index;
+  return squeeze(slice(x, at, start, addDims(start, 1)), at);
+}
+
+/**
+ * `x` read along an axis, at every place of `indices` (int64, of the rank of `x`) at the index that stands there;
+ * NumPy's `take_along_axis`. The result has the shape of `indices`.
  */
 export function gatherElements(x: Value, indices: Value, axis: number): Value {
   return applyOne(gatherElementsOperation, [x, indices], { axis: axisOf("gatherElements", x, axis) });
 }
 
 /**
- * Slices of `x` at index tuples: the last axis of `indices` (int64) holds a tuple of as many leading axes of `x` as it is
- * long, after `batchDims` axes that both share (none unless given).
+ * Slices of `x` at index tuples: the last axis of `indices` (int64) holds a tuple of as many leading axes of `x` as it
+ * is long, after `batchDims` axes that both share (none unless given).
  */
 export function gatherND(x: Value, indices: Value, batchDims = 0): Value {
   return applyOne(gatherNDOperation, [x, indices], { batchDims });
@@ -378,8 +419,8 @@ export function gatherND(x: Value, indices: Value, batchDims = 0): Value {
 
 /**
  * `data` with `updates` written along an axis at `indices` (int64, of the shape of `updates`): the transpose of
- * `gatherElements`. With the reduction `none` (the default), indices must name different places; the others combine what
- * stands there with every update.
+ * `gatherElements`. With the reduction `none` (the default), indices must name different places; the others combine
+ * what stands there with every update.
  */
 export function scatterElements(
   data: Value,
@@ -394,8 +435,8 @@ export function scatterElements(
 
 /**
  * `data` with the slices `updates` written at index tuples, the last axis of `indices` (int64): the transpose of
- * `gatherND`. With the reduction `none` (the default), indices must name different places; the others combine what stands
- * there with every update.
+ * `gatherND`. With the reduction `none` (the default), indices must name different places; the others combine what
+ * stands there with every update.
  */
 export function scatterND(data: Value, indices: Value, updates: Value, reduction: ScatterReduction = "none"): Value {
   return applyOne(scatterNDOperation, [data, indices, updates], { reduction });

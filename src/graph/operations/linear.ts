@@ -1,13 +1,13 @@
-/** Matrix products and the normalisations that surround them. */
+/** Matrix products, and those with vectors, which are matrices of one row or column. */
 import { type Dim, multiplyDims, sameShape } from "../dims.js";
-import type { Node, Value, ValueType } from "../graph.js";
+import type { Value, ValueType } from "../graph.js";
 import { elementCount, stridesOf } from "../tensor.js";
 import { padRank } from "./batching.js";
 import { broadcastShapes, sumTo } from "./broadcast.js";
-import { add, constantLike, div, mul, sqrt, sub } from "./elementwise.js";
-import { expand, gatherReference, reshape } from "./movement.js";
-import { apply, applyOne, emitAs, type Operation, type ReferenceTensor } from "./operation.js";
-import { reduceMean } from "./reduction.js";
+import { mul } from "./elementwise.js";
+import { gatherReference, reshape, squeeze, unsqueeze } from "./movement.js";
+import { applyOne, emitAs, type Operation, type ReferenceTensor } from "./operation.js";
+import { reduceSum } from "./reduction.js";
 
 interface Transposes {
   readonly transposeA: boolean;
@@ -120,111 +120,7 @@ function batchOffsets(shape: readonly number[], batch: readonly number[]): numbe
   return [...picked.data];
 }
 
-/** Gradient of the normalised rows before scale and bias, from `g`, that of them. */
-type NormSlope = (g: Value, x: Value, epsilon: number) => { x: Value; normalized: Value };
-
-function normOperation(
-  name: string,
-  onnx: string,
-  f: (row: Float64Array, epsilon: number) => Float64Array,
-  slope: NormSlope,
-): Operation<{ epsilon: number }> {
-  return {
-    name,
-    gradient(node, [g]) {
-      if (g === undefined) return node.inputs.map(() => undefined);
-      const [x, scale, bias] = node.inputs as readonly [Value, Value, Value?];
-      const found = slope(mul(g, scale), x, node.attributes.epsilon as number);
-      const rest = [sumTo(mul(g, found.normalized), scale.shape)];
-      return [found.x, ...rest, ...(bias === undefined ? [] : [sumTo(g, bias.shape)])];
-    },
-    batch(inputs, batched, node) {
-      const [x, ...parameters] = inputs as readonly [Value, ...Value[]];
-      if (batched.slice(1).some((yes) => yes)) return scaledApart(inputs, batched, node);
-      return apply(operationOf(name), [x, ...parameters], node.attributes);
-    },
-    infer([x, ...parameters]) {
-      const { dtype, shape } = x as ValueType;
-      const width = shape[shape.length - 1] as Dim;
-      const wrong = parameters.find((p) => p.dtype !== dtype || p.shape.length !== 1 || p.shape[0] !== width);
-      if (wrong !== undefined) throw new Error(`parameters must be ${dtype}[${width}]`);
-      return [{ dtype, shape }];
-    },
-    emit: (node, { epsilon }, emitter) => emitAs(onnx, node, emitter, { axis: -1, epsilon: { float: epsilon } }),
-    reference([x, scale, bias], { epsilon }) {
-      const { dtype, shape, data } = x as ReferenceTensor;
-      const width = shape[shape.length - 1] as number;
-      const result = new Float64Array(data.length);
-      for (let start = 0; start < data.length; start += width) {
-        f(data.subarray(start, start + width), epsilon).forEach((value, i) => {
-          result[start + i] = value * (scale?.data[i] as number) + (bias?.data[i] ?? 0);
-        });
-      }
-      return [{ dtype, shape, data: result }];
-    },
-  };
-}
-
-const meanSquare = (row: Float64Array) => row.reduce((sum, x) => sum + x * x, 0) / row.length;
-
-const lastMean = (x: Value) => reduceMean(x, -1, { keepDims: true });
-const centre = (x: Value) => sub(x, lastMean(x));
-
-/** For n = x r, r = 1 / sqrt(mean(x^2) + epsilon): dx = r (g - n mean(g n)). */
-function scaledSlope(g: Value, x: Value, epsilon: number): { x: Value; normalized: Value } {
-  const inverse = div(1, sqrt(add(lastMean(mul(x, x)), epsilon)));
-  const normalized = mul(x, inverse);
-  return { x: mul(inverse, sub(g, mul(normalized, lastMean(mul(g, normalized))))), normalized };
-}
-
-/** A norm whose scale or bias differs by entry of the batch: normalised with ones, then scaled and shifted. */
-function scaledApart(inputs: readonly Value[], batched: readonly boolean[], node: Node): Value[] {
-  const [x, scale, bias] = node.inputs as readonly [Value, Value, Value?];
-  const rank = x.shape.length;
-  const [own, byScale, byBias] = inputs.map((value, i) => (batched[i] ? padRank(value, rank) : value)) as [
-    Value,
-    Value,
-    Value?,
-  ];
-  const ones = expand(constantLike(scale, 1), scale.shape);
-  const zeros = bias && expand(constantLike(bias, 0), bias.shape);
-  const [plain] = apply(
-    operationOf(node.operation),
-    [own, ones, ...(zeros === undefined ? [] : [zeros])],
-    node.attributes,
-  );
-  const scaled = mul(plain as Value, byScale);
-  return [byBias === undefined ? scaled : add(scaled, byBias)];
-}
-
-const operationOf = (name: string) => (name === "rmsNorm" ? rmsNormOperation : layerNormOperation) as Operation;
-
-const rmsNormOperation = normOperation(
-  "rmsNorm",
-  "RMSNormalization",
-  (row, epsilon) => {
-    const scale = 1 / Math.sqrt(meanSquare(row) + epsilon);
-    return row.map((x) => x * scale);
-  },
-  (g, x, epsilon) => scaledSlope(g, x, epsilon),
-);
-
-const layerNormOperation = normOperation(
-  "layerNorm",
-  "LayerNormalization",
-  (row, epsilon) => {
-    const mean = row.reduce((sum, x) => sum + x, 0) / row.length;
-    const centred = row.map((x) => x - mean);
-    const scale = 1 / Math.sqrt(meanSquare(centred) + epsilon);
-    return centred.map((x) => x * scale);
-  },
-  (g, x, epsilon) => {
-    const found = scaledSlope(g, centre(x), epsilon);
-    return { x: centre(found.x), normalized: found.normalized };
-  },
-);
-
-export const linearOperations = [matmulOperation, rmsNormOperation, layerNormOperation];
+export const linearOperations = [matmulOperation];
 
 /** Matrix product of the last two dimensions, the others broadcast; either side read with its last two swapped. */
 export function matmul(
@@ -235,12 +131,17 @@ export function matmul(
   return applyOne(matmulOperation, [a, b], { transposeA, transposeB });
 }
 
-/** x / sqrt(mean(x^2) + epsilon) * scale over the last dimension (Zhang & Sennrich 2019). */
-export function rmsNorm(x: Value, scale: Value, epsilon: number): Value {
-  return applyOne(rmsNormOperation, [x, scale], { epsilon });
+/** The inner product of the last axes, the others broadcast: a number for two vectors. */
+export function dot(a: Value, b: Value): Value {
+  return reduceSum(mul(a, b), -1);
 }
 
-/** (x - mean) / sqrt(variance + epsilon) * scale + bias over the last dimension (Ba et al. 2016). */
-export function layerNorm(x: Value, scale: Value, bias: Value, epsilon: number): Value {
-  return applyOne(layerNormOperation, [x, scale, bias], { epsilon });
+/** Products of every element of `a` [..., n] with every element of `b` [..., m]: [..., n, m]. */
+export function outer(a: Value, b: Value): Value {
+  return mul(unsqueeze(a, -1), unsqueeze(b, -2));
+}
+
+/** The matrix `a` [..., n, k] applied to the vector `x` [..., k]: [..., n]. */
+export function matvec(a: Value, x: Value): Value {
+  return squeeze(matmul(a, unsqueeze(x, -1)), -1);
 }

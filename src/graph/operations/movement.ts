@@ -13,11 +13,13 @@ import {
   type Shape,
   subtractDims,
 } from "../dims.js";
-import type { Value, ValueType } from "../graph.js";
-import { elementCount, stridesOf } from "../tensor.js";
-import { padRank, shifted } from "./batching.js";
+import { constant, type Value, type ValueType } from "../graph.js";
+import { elementCount, stridesOf, tensorOf } from "../tensor.js";
+import { allBatched, padRank, shifted } from "./batching.js";
 import { broadcastReference, broadcastShapes, sumTo } from "./broadcast.js";
+import { constantLike, mul, type Operand, where } from "./elementwise.js";
 import { applyOne, emitAs, type Operation, type ReferenceTensor } from "./operation.js";
+import { type PadMode, padOwn } from "./rearranging.js";
 
 /**
  * A non-negative axis of `x` from one that may count from the end, where `x` is to have `extra` axes more. An error names
@@ -198,33 +200,51 @@ const sliceOperation: Operation<{ axis: number; start: Dim; end: Dim }> = {
 const padOperation: Operation<{ axis: number; before: Dim; after: Dim }> = {
   name: "pad",
   gradient(node, [g]) {
-    const { axis, before } = node.attributes as { axis: number; before: Dim };
-    const size = (node.inputs[0] as Value).shape[axis] as Dim;
-    return [g && slice(g, axis, before, addDims(before, size))];
+    const { axis, before, after } = node.attributes as { axis: number; before: Dim; after: Dim };
+    const [x, value] = node.inputs as readonly [Value, Value?];
+    const inner = g && slice(g, axis, before, addDims(before, x.shape[axis] as Dim));
+    if (value === undefined || g === undefined) return [inner, undefined];
+    const outside = pad(expand(constantLike(g, 0), x.shape), axis, before, after, { value: 1 });
+    return [inner, sumTo(mul(g, outside), [])];
   },
-  batch: shifted(
-    () => padOperation,
-    ({ axis, before, after }) => ({ axis: axis + 1, before, after }),
-  ),
-  infer([value], { axis, before, after }) {
+  batch(inputs, batched, node) {
+    const { axis, before, after } = node.attributes as { axis: number; before: Dim; after: Dim };
+    const [x, value] = inputs as readonly [Value, Value?];
+    if (value === undefined || !batched[1])
+      return [pad(x, axis + 1, before, after, value === undefined ? {} : { value })];
+    const [own, by] = allBatched([x, value], batched) as [Value, Value];
+    const outside = pad(expand(constant(tensorOf("bool", [], [0])), own.shape), axis + 1, before, after, { value: 1 });
+    return [
+      where(
+        outside,
+        reshape(by, [by.shape[0] as Dim, ...own.shape.slice(1).map(() => 1)]),
+        pad(own, axis + 1, before, after),
+      ),
+    ];
+  },
+  infer([value, fill], { axis, before, after }) {
     const { dtype, shape } = value as ValueType;
+    if (fill !== undefined && (fill.dtype !== dtype || fill.shape.length > 0))
+      throw new Error(`the value to pad with must be a scalar of ${dtype}`);
     return [{ dtype, shape: shape.map((dim, i) => (i === axis ? addDims(addDims(before, dim), after) : dim)) }];
   },
   emit(node, { axis, before, after }, emitter) {
-    emitAs("Pad", node, emitter, undefined, [emitter.dims([before, after]), "", emitter.int64([axis])]);
+    const [x, value] = node.inputs as readonly [Value, Value?];
+    const fill = value === undefined ? "" : emitter.name(value);
+    const inputs = [emitter.name(x), emitter.dims([before, after]), fill, emitter.int64([axis])];
+    emitter.node("Pad", inputs, { outputs: [emitter.name(node.outputs[0] as Value)] });
   },
-  reference([value], { axis, before, after }, sizes) {
+  reference([value, fill], { axis, before, after }, sizes) {
     const { dtype, shape, data } = value as ReferenceTensor;
     const lead = evaluateDim(before, sizes);
     const target = shape.map((size, i) => (i === axis ? lead + size + evaluateDim(after, sizes) : size));
     const strides = stridesOf(shape);
-    return [
-      gatherReference(dtype, target, data, (index) => {
-        const at = (index[axis] as number) - lead;
-        if (at < 0 || at >= (shape[axis] as number)) return -1;
-        return index.reduce((sum, i, d) => sum + (d === axis ? at : i) * (strides[d] as number), 0);
-      }),
-    ];
+    const place = (index: readonly number[]) => {
+      const at = (index[axis] as number) - lead;
+      if (at < 0 || at >= (shape[axis] as number)) return -1;
+      return index.reduce((sum, i, d) => sum + (d === axis ? at : i) * (strides[d] as number), 0);
+    };
+    return [gatherReference(dtype, target, data, place, fill?.data[0] ?? 0)];
   },
 };
 
@@ -301,9 +321,29 @@ export function slice(x: Value, axis: number, start: Dim, end?: Dim): Value {
   return applyOne(sliceOperation, [x], { axis: at, start, end: end ?? (x.shape[at] as Dim) });
 }
 
-/** Zeros added before and after along an axis. */
-export function pad(x: Value, axis: number, before: Dim, after: Dim): Value {
-  return applyOne(padOperation, [x], { axis: axisOf("pad", x, axis), before, after });
+/** What `pad` adds: one value, or the axis' own. */
+export interface PadOptions {
+  readonly mode?: "constant" | PadMode;
+  /** The constant, a number or a scalar value of the element type of `x`. */
+  readonly value?: Operand;
+}
+
+/**
+ * Elements added before and after along an axis: zeros, or a `value`; or by `mode` the axis' own, mirrored without its end
+ * (`reflect`, of an axis longer than what is added), its ends (`edge`), or from the other end (`wrap`, of an axis at least
+ * as long). Numbers below 0 take elements away.
+ */
+export function pad(x: Value, axis: number, before: Dim, after: Dim, options: PadOptions = {}): Value {
+  const { mode = "constant", value = 0 } = options;
+  const at = axisOf("pad", x, axis);
+  const cut = (n: Dim) => (typeof n === "number" && n < 0 ? -n : 0);
+  if (cut(before) + cut(after) > 0) {
+    const kept = slice(x, at, cut(before), subtractDims(x.shape[at] as Dim, cut(after)));
+    return pad(kept, at, cut(before) > 0 ? 0 : before, cut(after) > 0 ? 0 : after, options);
+  }
+  if (mode !== "constant") return padOwn(x, at, before, after, mode);
+  const fill = value === 0 ? [] : [typeof value === "number" ? constantLike(x, value) : value];
+  return applyOne(padOperation, [x, ...fill], { axis: at, before, after });
 }
 
 /** `x` repeated along its dimensions of size 1 (and new leading ones) to the shape that it broadcasts to. */

@@ -4,7 +4,7 @@
  */
 import { messageOf, usageError } from "../../errors.js";
 import { formatShape, type Shape } from "../dims.js";
-import { type Attributes, makeNode, type Node, type Value, type ValueType } from "../graph.js";
+import { type Attributes, type Graph, makeNode, type Node, type Value, type ValueType } from "../graph.js";
 import type { Dtype } from "../tensor.js";
 
 /** A tensor of the reference interpreter: every element type held in float64 (booleans as 0 and 1). */
@@ -14,13 +14,21 @@ export interface ReferenceTensor {
   readonly data: Float64Array;
 }
 
+/** A nested graph. Its last inputs stand for tensors of the graphs around it, whose names these are. */
+export interface OnnxBody {
+  readonly body: Graph;
+  readonly captured: readonly string[];
+}
+
 /** An attribute of an ONNX node. Whole numbers are `int`s unless wrapped as `{ float }`. */
-export type OnnxAttribute = number | string | readonly number[] | { readonly float: number };
+export type OnnxAttribute = number | string | readonly number[] | { readonly float: number } | OnnxBody;
 
 /** What a table entry uses to write itself as ONNX nodes. Names stand for tensors. */
 export interface Emitter {
   /** The ONNX name of a value of the graph. */
   name(value: Value): string;
+  /** Whether anything reads a value: an operation may leave an output out that nothing reads. */
+  reads(value: Value): boolean;
   /**
    * Adds a node and returns the names of its outputs, which are made up unless given. An operator of another domain than
    * ONNX's is written with it: `com.microsoft.FusedMatMul`.
@@ -39,9 +47,13 @@ export interface Emitter {
 /**
  * Gradients of a node's inputs, given those of its outputs (undefined: zero); undefined where an input has none. A rule
  * builds values with the operations of the table, is linear in what it is given, and reads the node it is handed, which
- * may be a recomputed twin.
+ * may be a recomputed twin. `wanted` says which inputs' gradients are used: a rule that costs may leave out the others.
  */
-export type GradientRule = (node: Node, outputs: readonly (Value | undefined)[]) => readonly (Value | undefined)[];
+export type GradientRule = (
+  node: Node,
+  outputs: readonly (Value | undefined)[],
+  wanted: readonly boolean[],
+) => readonly (Value | undefined)[];
 
 /** The rule of what has no slope anywhere: comparisons, rounding, whole numbers. */
 export const flat: GradientRule = (node) => node.inputs.map(() => undefined);

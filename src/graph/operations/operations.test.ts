@@ -6,9 +6,9 @@ import { readdirSync, readFileSync } from "node:fs";
 import fc from "fast-check";
 import { afterAll, describe, expect, it } from "vitest";
 import { type OperationCase, operationCases } from "../../../test/support/operations/index.js";
+import { readAttributes, type StoredAttribute } from "../../../test/support/operations/storedBody.js";
 import { createRuntime } from "../../runtime/index.js";
 import {
-  type Attributes,
   apply,
   bindDims,
   type Dtype,
@@ -33,7 +33,7 @@ interface StoredTensor {
 
 interface StoredCase {
   readonly operation: string;
-  readonly attributes: Attributes;
+  readonly attributes: Readonly<Record<string, StoredAttribute>>;
   readonly inputs: StoredTensor[];
   readonly outputs: StoredTensor[];
 }
@@ -88,7 +88,7 @@ describe.each([...operations.keys()])("%s", (name) => {
     expect(cases.length).toBeGreaterThan(0);
     for (const { attributes, inputs, outputs } of cases) {
       const tensors = inputs.map(read);
-      const graph = graphOf(tensors, (values) => apply(operationNamed(name), values, attributes));
+      const graph = graphOf(tensors, (values) => apply(operationNamed(name), values, readAttributes(attributes)));
       const results = evaluate(graph, feedsOf(tensors));
       const errors = outputs.map((output, i) => difference(results[`y${i}`], read(output)));
       expect(Math.max(...errors), JSON.stringify({ attributes, inputs })).toBeLessThanOrEqual(fixtureTolerance(name));

@@ -1,11 +1,14 @@
-/** Reductions over axes, softmax and its logarithm: operations that look along an axis. */
+/**
+ * Reductions over axes, softmax and its logarithm: operations that look along an axis. A reduction is a line of the table
+ * below: its ONNX operator, a function of the numbers that become one, and its slope.
+ */
 import { type Dim, multiplyDims } from "../dims.js";
 import type { Value, ValueType } from "../graph.js";
 import { elementCount, stridesOf } from "../tensor.js";
 import { shifted } from "./batching.js";
-import { cast, div, equal, exp, mul, sub } from "./elementwise.js";
+import { add, cast, constantLike, div, equal, exp, mul, sign, sub, where } from "./elementwise.js";
 import { axisOf, dimension, expand, reshape } from "./movement.js";
-import { applyOne, emitAs, type Operation, type ReferenceTensor } from "./operation.js";
+import { applyOne, emitAs, isFloat, type Operation, type ReferenceTensor } from "./operation.js";
 
 interface Reduction {
   axes: readonly number[];
@@ -28,10 +31,23 @@ export function readRun(data: Float64Array, run: { start: number; step: number; 
   return Float64Array.from({ length: run.length }, (_, i) => data[run.start + i * run.step] as number);
 }
 
-function reduceAxis(value: ReferenceTensor, axis: number, f: (values: Float64Array) => number): ReferenceTensor {
-  const shape = value.shape.map((size, i) => (i === axis ? 1 : size));
-  const results = [...runs(value.shape, axis)].map((run) => f(readRun(value.data, run)));
-  return { dtype: value.dtype, shape, data: Float64Array.from(results) };
+/** `value` with every axis in `axes` reduced to one element by a function of all the numbers that fall together. */
+function reduceAxes(
+  { dtype, shape, data }: ReferenceTensor,
+  axes: readonly number[],
+  f: (values: Float64Array) => number,
+): ReferenceTensor {
+  const kept = shape.map((size, i) => (axes.includes(i) ? 1 : size));
+  const groups = Array.from({ length: elementCount(kept) }, (): number[] => []);
+  const [from, to] = [stridesOf(shape), stridesOf(kept)];
+  data.forEach((x, i) => {
+    const at = shape.reduce((sum, size, axis) => {
+      const index = Math.floor(i / (from[axis] as number)) % size;
+      return axes.includes(axis) ? sum : sum + index * (to[axis] as number);
+    }, 0);
+    groups[at]?.push(x);
+  });
+  return { dtype, shape: kept, data: Float64Array.from(groups, (group) => f(Float64Array.from(group))) };
 }
 
 type ReductionAttributes = Reduction & Record<string, Dim[] | readonly number[] | boolean>;
@@ -44,6 +60,7 @@ function reduction(
   onnx: string,
   f: (values: Float64Array) => number,
   slope: ReductionSlope,
+  { floatsOnly = false } = {},
 ): Operation<ReductionAttributes> {
   const operation: Operation<ReductionAttributes> = {
     name,
@@ -60,6 +77,7 @@ function reduction(
     ),
     infer([value], { axes, keepDims }) {
       const { dtype, shape } = value as ValueType;
+      if (floatsOnly && !isFloat(dtype)) throw new Error(`takes floating-point numbers, not ${dtype}`);
       if (new Set(axes).size < axes.length) throw new Error(`axes ${axes.join(", ")} name one axis twice`);
       const reduced = shape.map((dim, i) => (axes.includes(i) ? 1 : dim));
       return [{ dtype, shape: keepDims ? reduced : reduced.filter((_, i) => !axes.includes(i)) }];
@@ -67,7 +85,7 @@ function reduction(
     emit: (node, { axes, keepDims }, emitter) =>
       emitAs(onnx, node, emitter, { keepdims: keepDims ? 1 : 0, noop_with_empty_axes: 1 }, [emitter.int64(axes)]),
     reference([value], { axes, keepDims }) {
-      const kept = axes.reduce((current, axis) => reduceAxis(current, axis, f), value as ReferenceTensor);
+      const kept = reduceAxes(value as ReferenceTensor, axes, f);
       return [keepDims ? kept : { ...kept, shape: kept.shape.filter((_, i) => !axes.includes(i)) }];
     },
   };
@@ -80,12 +98,33 @@ const toExtreme: ReductionSlope = (g, x, y, axes) => {
   return mul(hit, div(g, reduceSum(hit, axes, { keepDims: true })));
 };
 
-/** How many elements were reduced to one, in the element type of `x`. */
-function countOf(x: Value, axes: readonly number[]): Value {
-  return cast(dimension(multiplyDims(...axes.map((axis) => x.shape[axis] as Dim))), x.dtype);
+/**
+ * The gradient of a product is the product of the others. Where no element is 0 that is y / x. So the elements that are 0
+ * (z marks them) are taken apart: the product of the rest, times what the zeros among the others leave, which is 1 where
+ * there is none, that zero itself where there is one, and 0 otherwise. Exact up to second derivatives.
+ */
+const toFactors: ReductionSlope = (g, x, _, axes) => {
+  const total = (value: Value) => reduceSum(value, axes, { keepDims: true });
+  const isZero = equal(x, 0);
+  const z = cast(isZero, x.dtype);
+  const safe = where(isZero, 1, x);
+  const zeros = where(isZero, x, 0);
+  const otherZeros = sub(total(z), z);
+  const none = cast(equal(otherZeros, 0), x.dtype);
+  const one = cast(equal(otherZeros, 1), x.dtype);
+  const left = add(none, mul(one, sub(total(zeros), zeros)));
+  return mul(mul(g, div(reduceProd(safe, axes, { keepDims: true }), safe)), left);
+};
+
+/** How many elements fall together where `axes` are reduced, in the element type of `x`. */
+export function countOf(x: Value, axes: readonly number[]): Value {
+  const count = multiplyDims(...axes.map((axis) => x.shape[axis] as Dim));
+  return typeof count === "number" ? constantLike(x, count) : cast(dimension(count), x.dtype);
 }
 
 const sumOf = (values: Float64Array) => values.reduce((a, b) => a + b, 0);
+const sumOfSquares = (values: Float64Array) => values.reduce((sum, x) => sum + x * x, 0);
+const largestOf = (values: Float64Array) => values.reduce((a, b) => Math.max(a, b), -Infinity);
 
 const reductions = {
   sum: reduction("reduceSum", "ReduceSum", sumOf, (g, x) => expand(g, x.shape)),
@@ -95,8 +134,27 @@ const reductions = {
     (values) => sumOf(values) / values.length,
     (g, x, _, axes) => expand(div(g, countOf(x, axes)), x.shape),
   ),
-  max: reduction("reduceMax", "ReduceMax", (values) => values.reduce((a, b) => Math.max(a, b), -Infinity), toExtreme),
+  max: reduction("reduceMax", "ReduceMax", largestOf, toExtreme),
   min: reduction("reduceMin", "ReduceMin", (values) => values.reduce((a, b) => Math.min(a, b), Infinity), toExtreme),
+  prod: reduction("reduceProd", "ReduceProd", (values) => values.reduce((a, b) => a * b, 1), toFactors),
+  l1: reduction(
+    "reduceL1",
+    "ReduceL1",
+    (values) => values.reduce((sum, x) => sum + Math.abs(x), 0),
+    (g, x) => mul(g, sign(x)),
+  ),
+  // The direction of a vector of zeros is taken as 0.
+  l2: reduction(
+    "reduceL2",
+    "ReduceL2",
+    (values) => Math.sqrt(sumOfSquares(values)),
+    (g, x, y) => mul(x, div(g, where(equal(y, 0), 1, y))),
+    { floatsOnly: true },
+  ),
+  sumSquare: reduction("reduceSumSquare", "ReduceSumSquare", sumOfSquares, (g, x) => mul(x, mul(g, 2))),
+  logSumExp: reduction("reduceLogSumExp", "ReduceLogSumExp", logSumExp, (g, x, y) => mul(g, exp(sub(x, y))), {
+    floatsOnly: true,
+  }),
 };
 
 function alongAxis(
@@ -129,8 +187,8 @@ function alongAxis(
 }
 
 function logSumExp(values: Float64Array): number {
-  const top = values.reduce((a, b) => Math.max(a, b), -Infinity);
-  return top + Math.log(sumOf(values.map((x) => Math.exp(x - top))));
+  const top = largestOf(values);
+  return Number.isFinite(top) ? top + Math.log(sumOf(values.map((x) => Math.exp(x - top)))) : top;
 }
 
 const softmaxOperation = alongAxis(
@@ -164,10 +222,24 @@ function reducer(operation: (typeof reductions)["sum"]) {
   };
 }
 
+/** The sum over one or several axes, which are dropped unless `keepDims` leaves them with size 1. */
 export const reduceSum = reducer(reductions.sum);
+/** The mean over axes; axes as in `reduceSum`. */
 export const reduceMean = reducer(reductions.mean);
+/** The largest element over axes; its gradient is shared by all that equal it. */
 export const reduceMax = reducer(reductions.max);
+/** The smallest element over axes; its gradient is shared by all that equal it. */
 export const reduceMin = reducer(reductions.min);
+/** The product over axes. Its first and second derivatives are right where elements are 0. */
+export const reduceProd = reducer(reductions.prod);
+/** The sum of absolute values over axes. */
+export const reduceL1 = reducer(reductions.l1);
+/** The Euclidean norm over axes; its gradient at a vector of zeros is taken as 0. */
+export const reduceL2 = reducer(reductions.l2);
+/** The sum of squares over axes. */
+export const reduceSumSquare = reducer(reductions.sumSquare);
+/** log sum exp(x) over axes, exact also where exp(x) would overflow. */
+export const reduceLogSumExp = reducer(reductions.logSumExp);
 
 /** exp(x) / sum exp(x) along an axis, the last unless given. */
 export function softmax(x: Value, axis = -1): Value {

@@ -22,6 +22,7 @@ import {
   type OperationCases,
   ordinary,
   shapeOf,
+  size,
   sizeOrNone,
   tensorArbitrary,
   withAxis,
@@ -104,6 +105,19 @@ const pads = withAxis(
   sizeOrNone,
 );
 
+/** A value to pad with: a number, or a value of the graph. */
+const filledPads = withAxis(
+  (shape, _, written) =>
+    fc
+      .tuple(fc.integer({ min: -1, max: 3 }), fc.nat(3), fc.constantFrom(...moved), fc.boolean())
+      .map(([before, after, [dtype, values], constant]) => ({
+        tensors: [tensorArbitrary(dtype, shape, values), tensorArbitrary(dtype, [], values)],
+        build: ([x, value]) => pad(x as Value, written, before, after, { value: constant ? 3 : (value as Value) }),
+        label: `${written}: ${before}, ${after} with a value`,
+      })),
+  size,
+);
+
 const expands = broadcastable(2).chain(([a, b]) =>
   finish({
     tensors: [tensorArbitrary("float32", a as number[], ordinary), tensorArbitrary("float32", b as number[], ordinary)],
@@ -125,6 +139,6 @@ export const movementCases: Readonly<Record<string, OperationCases>> = {
   transpose: exact(transposes),
   concat: exact(concats),
   slice: exact(slices),
-  pad: exact(pads),
+  pad: exact(fc.oneof(pads, filledPads)),
   expand: exact(expands),
 };

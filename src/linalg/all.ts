@@ -1,1 +1,0 @@
-export * from "./eigen.js"; export * from "./svd.js"; export * from "./randomSvd.js"; export * from "./qr.js"; export * from "./cholesky.js"; export * from "./solve.js"; export * from "./triangular.js"; export * from "./products.js";
