@@ -8,6 +8,7 @@ import { createRuntime } from "../../runtime/index.js";
 import {
   add,
   cast,
+  checkpoint,
   concat,
   constant,
   type Dim,
@@ -297,6 +298,29 @@ describe("bodies", () => {
     ).toEqual(Float64Array.of(305));
   });
 
+  it("may hold checkpoints and lie below them: the gradients are the same", () => {
+    const graphs = [checkpoint, (x: Value) => x].map((mark) => {
+      const net = (h: Value, xs: Value) =>
+        total(
+          scan((own: Value, x: Value) => ({ carry: tanh(mark(add(mul(own, 2), x))) }), {
+            carry: mark(mul(h, h)),
+            sequences: mark(tanh(xs)),
+          }).carry,
+        );
+      return trace(
+        ({ h, xs }) => ({
+          ...Object.fromEntries(
+            grad(([a, b]: Value[]) => net(a as Value, b as Value))([h, xs]).map((g, i) => [`g${i}`, g]),
+          ),
+          along: jvp((a: Value) => net(a, xs), h, h).tangent,
+        }),
+        { h: f64(["n"]), xs: f64(["steps", "n"]) },
+      );
+    }) as [Graph, Graph];
+    const feeds = { h: numbers(2), xs: numbers(3, 2) };
+    expect(evaluate(graphs[0], feeds)).toEqual(evaluate(graphs[1], feeds));
+  });
+
   it("run for the branch taken alone", async () => {
     const endless = (x: Value) =>
       loop((own: Value) => ({ carry: add(own, 1) }), { carry: x, while: (own) => less(own, 1e15) }).carry;
@@ -456,6 +480,11 @@ describe("errors say what is wrong", () => {
       "a scan of no known length",
       () => scan((own: Value) => ({ carry: own }), { carry: x }),
       "or the length: how many",
+    ],
+    [
+      "a count that is no whole number",
+      () => loop((own: Value) => ({ carry: own }), { carry: x, count: x }),
+      "the count must be one int64, a size, or a number, not float64[n, 2]",
     ],
     ["a loop without an end", () => loop((own: Value) => ({ carry: own }), { carry: x }), "needs a count, a condition"],
     [

@@ -4,7 +4,7 @@
  */
 import { usageError } from "../../errors.js";
 import { traceBody } from "../closure.js";
-import { type Dim, evaluateDim } from "../dims.js";
+import { type Dim, evaluateDim, formatShape } from "../dims.js";
 import { mapBody, overBatch } from "../gradient/batch.js";
 import { leavesLike, leavesOf, replaceLeaves, type Tree } from "../gradient/tree.js";
 import { constant, type Graph, type Node, type Value } from "../graph.js";
@@ -71,7 +71,8 @@ export const loopOperation: Operation<LoopAttributes> = {
     for (let step = 0; going && step < (inputs[0]?.data[0] as number); step++) {
       const own = [scalar("int64", step), scalar("bool", 1), ...state, ...inputs.slice(2 + carried)];
       const [next, ...results] = evaluateBody(body, own, sizes);
-      for (const [i, list] of rows.entries()) list.push([...results.slice(carried), ...state][i] as ReferenceTensor);
+      const made = [...results.slice(carried), ...state];
+      for (const [i, list] of rows.entries()) list.push(made[i] as ReferenceTensor);
       going = next?.data[0] === 1;
       state = results.slice(0, carried);
     }
@@ -204,6 +205,10 @@ export function loop<C extends Tree, O extends Tree = readonly []>(
   if (count === undefined && holds === undefined)
     throw usageError("loop() needs a count, a condition (while), or both");
   const known = typeof count === "object" ? undefined : count;
+  if (typeof count === "object" && (count.dtype !== "int64" || count.shape.length > 0))
+    throw usageError(
+      `loop(): the count must be one int64, a size, or a number, not ${count.dtype}${formatShape(count.shape)}`,
+    );
   let outputs: O = [] as unknown as O;
   const step = (carries: readonly Value[], index: Value) => {
     const made = fn(replaceLeaves(carry, carries), index);

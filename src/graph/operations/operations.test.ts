@@ -82,8 +82,18 @@ const feedsOf = (tensors: readonly Tensor[]) => Object.fromEntries(tensors.map((
 /** ONNX's evaluator computes norms in float32 whatever their input is. */
 const fixtureTolerance = (name: string) => (name.endsWith("Norm") ? 1e-6 : 1e-13);
 
+/** Operations that ONNX has no operator for: what they are instead. */
+const withoutOperator: Readonly<Record<string, string>> = {
+  stopGradient: "an identity, and an instruction to gradients",
+  checkpoint: "an identity, and an instruction to gradients",
+  barrier: "an identity, and an instruction to the order of computation",
+  customGradient: "an identity, and an instruction to gradients",
+  dimension: "a size of an input's shape",
+};
+
 describe.each([...operations.keys()])("%s", (name) => {
   it("means what ONNX's reference evaluator computes", () => {
+    if (name in withoutOperator) return expect(operations.get(name)).toBeDefined();
     const cases = stored.filter(({ operation }) => operation === name);
     expect(cases.length).toBeGreaterThan(0);
     for (const { attributes, inputs, outputs } of cases) {

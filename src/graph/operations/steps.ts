@@ -47,7 +47,7 @@ export function stepTypes(inputs: readonly ValueType[], steps: Steps, length: Di
   inputs.forEach(({ dtype, shape }, i) => {
     const isSequence = i >= first + carried && i < first + carried + sliced;
     if (isSequence && shape[0] !== length)
-      throw new Error(`a sequence of ${formatShape(shape)} has not the leading size ${length} of the others`);
+      throw new Error(`a sequence ${formatShape(shape)} does not have the leading size ${length}`);
     requireType("the body is given", { dtype, shape: isSequence ? shape.slice(1) : shape }, body.inputs[i]);
   });
   carries.forEach((carry, i) => {
@@ -197,7 +197,8 @@ export function repeatedGradient(
   run: RunBackward,
 ): (Value | undefined)[] {
   const { body, first, carried, sliced } = steps;
-  const outputs = [...body.outputs.values()].slice(steps.leading);
+  const { carries, next, rows: rowOutputs } = partsOf(steps);
+  const outputs = [...next, ...rowOutputs];
   const { cotangents, found, moving } = pullStep(steps, gradients, wanted);
   const end = first + carried + sliced;
   const has = (from: number, to: number) =>
@@ -218,8 +219,10 @@ export function repeatedGradient(
   ];
   const results = run(start, tape, (state, rows, leading) => {
     const own = [...leading, ...rows.slice(0, carried + sliced), ...node.inputs.slice(end)];
-    const isFixed = (i: number) => outputs[i - first] === body.inputs[i] && i >= first && i < first + carried;
-    const values = new Map(body.inputs.map((value, i) => [value, (isFixed(i) ? node.inputs[i] : own[i]) as Value]));
+    const values = new Map(body.inputs.map((value, i) => [value, own[i] as Value]));
+    carries.forEach((carry, i) => {
+      if (next[i] === carry) values.set(carry, node.inputs[first + i] as Value); // needs no row at all
+    });
     for (const [k, i] of moving.entries()) values.set(cotangents[i] as Value, state[k] as Value);
     for (const [k, o] of given.entries()) values.set(cotangents[o] as Value, rows[carried + sliced + k] as Value);
     const at = [...moving.map((i) => first + i), ...captured, ...slices];

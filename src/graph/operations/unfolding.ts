@@ -1,6 +1,6 @@
 /**
  * Windows laid out as columns, and columns added back into the places that they came from (im2col and col2im): convolutions
- * with a kernel for each tap that reads it alone. (The runtime's own `Col2Im` is wrong for dilated windows along one axis.)
+ * with a kernel for each tap that reads it alone, and so with their gradients.
  */
 import { usageError } from "../../errors.js";
 import { type Dim, divideDims, formatShape, multiplyDims, type Shape } from "../dims.js";
