@@ -6,7 +6,9 @@
 import { checkGraph } from "./check.js";
 import { type Shape, sameShape } from "./dims.js";
 import { type Attribute, type Graph, inputsOf, makeNode, type Node, topologicalOrder, type Value } from "./graph.js";
+import { add, div, mul, neg, sub } from "./operations/elementwise.js";
 import { concat, reshape, transpose } from "./operations/movement.js";
+import { reduceSum } from "./operations/reduction.js";
 import type { Tensor } from "./tensor.js";
 
 /** The same graph with fewer nodes: no equal ones, no pairs that cancel, no steps without effect. */
@@ -92,9 +94,21 @@ const rules: Readonly<Record<string, (value: Value) => Value | undefined>> = {
   reshape: (value) => simplerReshape(value),
   expand: (value) => unchanged(value),
   neg: ({ node }) => (node.inputs[0]?.node.operation === "neg" ? node.inputs[0].node.inputs[0] : undefined),
-  mul: (value) => withoutNeutral(value, 1),
-  add: (value) => withoutNeutral(value, 0) ?? joinedPads(value),
+  mul: (value) => withoutNeutral(value, 1) ?? withoutExpand(value, mul),
+  add: (value) => withoutNeutral(value, 0) ?? joinedPads(value) ?? withoutExpand(value, add) ?? difference(value),
+  reduceSum: (value) => negatedSum(value),
+  sub: (value) => withoutExpand(value, sub),
+  div: (value) => withoutExpand(value, div),
 };
+
+/** x + expand(y) is x + y where the other side has the whole shape: broadcasting repeats without a copy. */
+function withoutExpand({ node, shape }: Value, operation: (a: Value, b: Value) => Value): Value | undefined {
+  const [a, b] = node.inputs as readonly [Value, Value];
+  const bare = (x: Value) => (x.node.operation === "expand" ? (x.node.inputs[0] as Value) : undefined);
+  const [left, right] = [bare(a), bare(b)];
+  if (left !== undefined && sameShape(b.shape, shape)) return operation(left, b);
+  return right !== undefined && sameShape(a.shape, shape) ? operation(a, right) : undefined;
+}
 
 function unchanged({ node, shape }: Value): Value | undefined {
   const [x] = node.inputs as readonly [Value];
@@ -146,6 +160,21 @@ function joinedPads({ node }: Value): Value | undefined {
   const meets = second.before === first.size && first.after === second.size;
   if (first.before !== 0 || second.after !== 0 || !meets) return undefined;
   return concat([first.x, second.x], first.axis);
+}
+
+/** a + (-b) is a - b. */
+function difference({ node }: Value): Value | undefined {
+  const [a, b] = node.inputs as readonly [Value, Value];
+  if (b.node.operation === "neg") return sub(a, b.node.inputs[0] as Value);
+  return a.node.operation === "neg" ? sub(b, a.node.inputs[0] as Value) : undefined;
+}
+
+/** The sum of negated numbers is the negated sum: fewer of them. */
+function negatedSum({ node }: Value): Value | undefined {
+  const [x] = node.inputs as readonly [Value];
+  if (x.node.operation !== "neg") return undefined;
+  const { axes, keepDims } = node.attributes as { axes: readonly number[]; keepDims: boolean };
+  return neg(reduceSum(x.node.inputs[0] as Value, axes, { keepDims }));
 }
 
 function padOf({ node }: Value) {
