@@ -12,16 +12,20 @@ export async function checkTensorFile(path: string): Promise<void> {
   await checkFolder(path);
 }
 
-/** Says what a file will hold, and refuses one that is too large. */
-export function announce(
+export interface Size {
+  readonly sites: readonly string[];
+  readonly maxBytes: number;
+  readonly what: string;
+}
+
+/** The bytes that sites will take. Throws where they are too many. */
+export function checkBytes(
   model: Model,
-  prompts: readonly number[][],
-  { sites, maxBytes, what }: { sites: readonly string[]; maxBytes: number; what: string },
-  { progress }: Context,
-): void {
+  prompts: readonly (readonly number[])[],
+  { sites, maxBytes, what }: Size,
+): number {
   const bytes = model.recordingBytes(prompts, sites);
-  progress.notice(`the ${what} will hold ${formatBytes(bytes)}`);
-  if (bytes <= maxBytes) return;
+  if (bytes <= maxBytes) return bytes;
   throw usageError(
     `the ${what} would hold ${formatBytes(bytes)}, more than the ${formatBytes(maxBytes)} allowed: ` +
       `ask for fewer sites or parts of them, or give --max-bytes ${bytes}`,

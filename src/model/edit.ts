@@ -372,7 +372,8 @@ function gatherLeading(value: Value, indices: Value, count: number, held: Readon
   const { operation, attributes } = value.node;
   if (count === 2 && value.shape.length === 3 && first !== undefined && !held.has(value)) {
     const below = () => gatherLeading(first, indices, count, held);
-    if (operation === "matmul" && others[0]?.shape.length === 2) return product(below(), others[0]);
+    if (operation === "matmul" && others[0]?.shape.length === 2 && !attributes.transposeA)
+      return product(below(), others[0], attributes.transposeB === true);
     if (operation === "rmsNorm") return rmsNorm(below(), others[0] as Value, attributes.epsilon as number);
     if (operation === "layerNorm")
       return layerNorm(below(), others[0] as Value, others[1] as Value, attributes.epsilon as number);
@@ -382,7 +383,9 @@ function gatherLeading(value: Value, indices: Value, count: number, held: Readon
 }
 
 /** A product with a matrix, for a left side of any rank. */
-function product(x: Value, matrix: Value): Value {
-  if (x.shape.length >= 2) return matmul(x, matrix);
-  return reshape(matmul(reshape(x, [1, ...x.shape]), matrix), [matrix.shape[1] as Dim]);
+function product(x: Value, matrix: Value, transposeB: boolean): Value {
+  if (x.shape.length >= 2) return matmul(x, matrix, { transposeB });
+  return reshape(matmul(reshape(x, [1, ...x.shape]), matrix, { transposeB }), [
+    matrix.shape[transposeB ? 0 : 1] as Dim,
+  ]);
 }

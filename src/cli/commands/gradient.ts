@@ -3,7 +3,7 @@ import type { Command } from "commander";
 import { type Context, withModel } from "../context.js";
 import { addExample, addPromptOptions, addRunOptions, type RunOptions } from "../options.js";
 import { promptTokens, readPrompts } from "../prompts.js";
-import { announce, checkTensorFile, writeTensors } from "../recordings.js";
+import { checkBytes, checkTensorFile, writeTensors } from "../recordings.js";
 import { withClamps } from "../run.js";
 import { byteCount } from "../values.js";
 
@@ -20,8 +20,7 @@ export function define(command: Command, context: Context): void {
   command
     .requiredOption(
       "--of <metric>",
-      "a sum of logit(TOKEN), logprob(TOKEN), prob(TOKEN), or an element such as layers.3.mlp.act[:, -1, 7]; " +
-        "TOKEN is its text (with its space) or #id, read at the last position unless one follows: 'logit( Paris)[-2]'",
+      "a sum of logit(TOKEN), logprob(TOKEN), prob(TOKEN) at the last position (else: [-2] after it), 'layers.3.mlp.act[:, -1, 7]'",
     )
     .requiredOption("--at <globs...>", "sites or parts of them, such as 'layers.*.residPost'")
     .requiredOption("--out <file.safetensors>", "the file: tensors named and shaped as their sites")
@@ -30,7 +29,8 @@ export function define(command: Command, context: Context): void {
   const clamps = addRunOptions(command);
   addExample(
     command,
-    `patchclamp gradient "The capital of France is" --of 'logit( Paris)-logit( London)' --at 'layers.*.residPost' --out paris.safetensors`,
+    `patchclamp gradient "The capital of France is" --of 'logit( Paris)-logit( London)' \\`,
+    `  --at 'layers.*.residPost' --out paris.safetensors`,
   );
   command.action(async (argument: string | undefined, options: Options) => {
     const { of, at, checkpoint, maxBytes } = options;
@@ -39,7 +39,7 @@ export function define(command: Command, context: Context): void {
     await withModel(context, options, async (plain) => {
       const model = await withClamps(plain, clamps());
       const prompts = inputs.map((input) => promptTokens(plain, input, options).map(({ id }) => id));
-      announce(model, prompts, { sites: at, maxBytes, what: "file" }, context);
+      checkBytes(model, prompts, { sites: at, maxBytes, what: "file" });
       const gradients = await model.gradient(prompts, { of, at, checkpoint, maxBytes });
       await writeTensors(context, gradients, { ...options, many, values: gradients.values });
     });

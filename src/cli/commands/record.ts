@@ -3,8 +3,9 @@ import type { Command } from "commander";
 import { type Context, withModel } from "../context.js";
 import { addExample, addPromptOptions, addRunOptions, type RunOptions } from "../options.js";
 import { promptTokens, readPrompts } from "../prompts.js";
-import { announce, checkTensorFile, writeTensors } from "../recordings.js";
+import { checkBytes, checkTensorFile, writeTensors } from "../recordings.js";
 import { withClamps } from "../run.js";
+import { formatBytes } from "../terminal.js";
 import { byteCount } from "../values.js";
 
 interface Options extends RunOptions {
@@ -30,7 +31,8 @@ export function define(command: Command, context: Context): void {
     await withModel(context, options, async (plain) => {
       const model = await withClamps(plain, clamps());
       const prompts = inputs.map((input) => promptTokens(plain, input, options).map(({ id }) => id));
-      announce(model, prompts, { sites: options.sites, maxBytes: options.maxBytes, what: "recording" }, context);
+      const bytes = checkBytes(model, prompts, { ...options, what: "recording" });
+      context.progress.notice(`the recording will hold ${formatBytes(bytes)}`);
       const recording = await model.record(prompts, options.sites, { maxBytes: options.maxBytes });
       await writeTensors(context, recording, { ...options, many });
     });

@@ -9,14 +9,9 @@ import { failure, usageError } from "../../errors.js";
 import { describe, input, topologicalOrder, type Value } from "../graph.js";
 import { identity } from "../operations/barriers.js";
 import { add, constantLike } from "../operations/elementwise.js";
-import { expand } from "../operations/movement.js";
+import { zerosLike } from "../operations/patterns.js";
 import { pullback } from "./pullback.js";
 import { leavesOf, replaceLeaves, type Tree } from "./tree.js";
-
-/** A value of zeros with the type of another. */
-function zerosLike(value: Value): Value {
-  return expand(constantLike(value, 0), value.shape);
-}
 
 /**
  * Gradients of a scalar at any values that it depends on; zeros where it does not depend on one.

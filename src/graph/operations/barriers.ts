@@ -6,6 +6,7 @@ import { usageError } from "../../errors.js";
 import { applyBody, traceBody } from "../closure.js";
 import { formatShape, sameShape } from "../dims.js";
 import { type Graph, topologicalOrder, type Value, type ValueType } from "../graph.js";
+import { allBatched } from "./batching.js";
 import { apply, applyOne, type BatchRule, emitAs, flat, type Operation, type ReferenceTensor } from "./operation.js";
 
 type None = Record<string, never>;
@@ -50,6 +51,10 @@ const barrierOperation: Operation<None> = {
   },
   reference: ([x]) => [x as ReferenceTensor],
   gradient: (_, [g]) => [g, undefined],
+  batch(inputs, batched) {
+    const [x, after] = allBatched(inputs, batched) as [Value, Value];
+    return [barrier(x, after)];
+  },
 };
 
 /** The last input, whose gradient with respect to the others is what `backward` says. */

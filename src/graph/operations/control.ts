@@ -12,8 +12,8 @@ import { evaluateBody } from "../reference.js";
 import { identity } from "./barriers.js";
 import { loopOperation } from "./loop.js";
 import { apply, type Operation } from "./operation.js";
+import { zerosLike } from "./patterns.js";
 import { repeated, scanOperation } from "./scan.js";
-import { zerosLike } from "./steps.js";
 
 /** Inputs: the condition, `operands` that both branches take, what the first captured, what the second captured. */
 type BranchAttributes = { first: Graph; second: Graph; operands: number };

@@ -267,8 +267,15 @@ function emitWeight(
     emitter.node("Transpose", [name], { attributes: { perm }, ...(outputs && { outputs }) })[0] as string;
   const widened = (values: readonly number[]) => values.map((n, i) => (i % rank === last ? n * channels : n));
 
-  const grouped = reshaped(emitter.name(x), [batch, groups, channels, ...spatial]);
-  const channelsLast = transposed(grouped, [1, 0, ...axes.map((i) => i + 3), 2]);
+  const channelsLast =
+    groups === 1 // by itself, since the runtime is slow to move several axes at once
+      ? transposed(emitter.name(x), [0, ...axes.map((i) => i + 2), 1])
+      : transposed(reshaped(emitter.name(x), [batch, groups, channels, ...spatial]), [
+          1,
+          0,
+          ...axes.map((i) => i + 3),
+          2,
+        ]);
   const signal = reshaped(channelsLast, [
     1,
     multiplyDims(groups, batch),

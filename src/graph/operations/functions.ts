@@ -124,7 +124,7 @@ export {
   unsqueeze,
 } from "./movement.js";
 export { layerNorm, lpNormalization, meanVarianceNormalization, rmsNorm } from "./normalization.js";
-export { eye, oneHot, range, tril, triu } from "./patterns.js";
+export { eye, oneHot, range, tril, triu, zerosLike } from "./patterns.js";
 export {
   adaptiveAveragePool,
   averagePool,

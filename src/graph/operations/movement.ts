@@ -18,7 +18,7 @@ import { elementCount, stridesOf, tensorOf } from "../tensor.js";
 import { allBatched, padRank, shifted } from "./batching.js";
 import { broadcastReference, broadcastShapes, sumTo } from "./broadcast.js";
 import { constantLike, mul, type Operand, where } from "./elementwise.js";
-import { applyOne, emitAs, type Operation, type ReferenceTensor } from "./operation.js";
+import { applyOne, emitAs, flat, type Operation, type ReferenceTensor } from "./operation.js";
 import { type PadMode, padOwn } from "./rearranging.js";
 
 /**
@@ -280,7 +280,7 @@ const dimensionOperation: Operation<{ dims: Shape }> = {
   reference: (_, { dims }, sizes) => [
     { dtype: "int64", shape: [], data: Float64Array.of(evaluateDim(dims[0] as Dim, sizes)) },
   ],
-  gradient: () => [],
+  gradient: flat,
 };
 
 export const movementOperations = [

@@ -4,9 +4,9 @@
 import { type Dim, evaluateDim } from "../dims.js";
 import type { Value, ValueType } from "../graph.js";
 import type { Dtype } from "../tensor.js";
-import { add, cast, equal, less, type Operand, where } from "./elementwise.js";
-import { axisOf, dimension, reshape, unsqueeze } from "./movement.js";
-import { apply, applyOne, emitAs, type Operation, type ReferenceTensor } from "./operation.js";
+import { add, cast, constantLike, equal, less, type Operand, where } from "./elementwise.js";
+import { axisOf, dimension, expand, reshape, unsqueeze } from "./movement.js";
+import { apply, applyOne, emitAs, flat, type Operation, type ReferenceTensor } from "./operation.js";
 
 const rangeOperation: Operation<{ dims: readonly Dim[] }> = {
   name: "range",
@@ -20,7 +20,7 @@ const rangeOperation: Operation<{ dims: readonly Dim[] }> = {
     const size = evaluateDim(dims[0] as Dim, sizes);
     return [{ dtype: "int64", shape: [size], data: Float64Array.from({ length: size }, (_, i) => i) }];
   },
-  gradient: () => [],
+  gradient: flat,
 };
 
 type Triangle = { upper: boolean; k: Dim };
@@ -93,4 +93,9 @@ export function oneHot(
   const wrapped = where(less(indices, 0), add(indices, dimension(size)), indices);
   const places = reshape(range(size), [size, ...indices.shape.slice(at).map(() => 1)]);
   return where(equal(unsqueeze(wrapped, at), places), on, off);
+}
+
+/** A value of zeros with the element type and shape of another. */
+export function zerosLike(like: Value): Value {
+  return expand(constantLike(like, 0), like.shape);
 }

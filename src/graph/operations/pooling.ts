@@ -4,7 +4,7 @@
  */
 import { usageError } from "../../errors.js";
 import { type Dim, divideDims, multiplyDims } from "../dims.js";
-import type { Value, ValueType } from "../graph.js";
+import type { Node, Value, ValueType } from "../graph.js";
 import { elementCount } from "../tensor.js";
 import { convolution, convolutionTranspose } from "./convolution.js";
 import { abs, constantLike, div, equal, mul, pow, sign, where } from "./elementwise.js";
@@ -12,6 +12,7 @@ import { scatterElements } from "./indexing.js";
 import { expand, reshape } from "./movement.js";
 import {
   applyOne,
+  type Emitter,
   emitAs,
   flat,
   isFloat,
@@ -174,15 +175,7 @@ const maxOperation = pooling<PoolAttributes>({
 const maxIndicesOperation: Operation<PoolAttributes> = {
   name: "maxPoolIndices",
   infer: (inputs, attributes) => [{ dtype: "int64", shape: inferPool(inputs, attributes).shape }],
-  emit(node, attributes, emitter) {
-    const x = node.inputs[0] as Value;
-    const flatIndices = emitter.node("MaxPool", [emitter.name(x)], {
-      count: 2,
-      attributes: onnxWindow(attributes),
-    })[1] as string;
-    const plane = emitter.dims([multiplyDims(...spatialOf(x))]);
-    emitter.node("Mod", [flatIndices, plane], { outputs: node.outputs.map((value) => emitter.name(value)) });
-  },
+  emit: emitMaxIndices,
   gradient: flat,
   batch: ([x], _, node) => [
     overExamples(x as Value, (joined) => applyOne(maxIndicesOperation, [joined], node.attributes as PoolAttributes)),
@@ -198,6 +191,22 @@ const maxIndicesOperation: Operation<PoolAttributes> = {
     },
   ],
 };
+
+/** ONNX's indices count over the whole tensor; what stands before a channel is taken off (`Mod` takes five times as long). */
+function emitMaxIndices(node: Node, attributes: PoolAttributes, emitter: Emitter): void {
+  const [x, indices] = [node.inputs[0] as Value, node.outputs[0] as Value];
+  const scalar = (dim: Dim) => emitter.node("Squeeze", [emitter.dims([dim]), emitter.int64([0])])[0] as string;
+  const reshaped = (name: string, shape: readonly Dim[], options?: { outputs: string[] }) =>
+    emitter.node("Reshape", [name, emitter.dims(shape)], options)[0] as string;
+  const pooled = { count: 2, attributes: onnxWindow(attributes) };
+  const [, whole] = emitter.node("MaxPool", [emitter.name(x)], pooled) as [string, string];
+  const planes = multiplyDims(...x.shape.slice(0, 2));
+  const plane = multiplyDims(...spatialOf(x));
+  const [starts] = emitter.node("Range", [0, multiplyDims(planes, plane), plane].map(scalar)) as [string];
+  const rows = reshaped(whole, [planes, multiplyDims(...spatialOf(indices))]);
+  const [own] = emitter.node("Sub", [rows, reshaped(starts, [planes, 1])]) as [string];
+  reshaped(own, indices.shape, { outputs: [emitter.name(indices)] });
+}
 
 export const poolingOperations = [maxOperation, maxIndicesOperation, averageOperation, lpOperation];
 

@@ -4,9 +4,9 @@
  * seed that the host draws from. Feed the key, and one compiled graph gives fresh numbers at every run.
  */
 import { usageError } from "../../errors.js";
-import { random } from "../random.js";
 import { evaluateDim, formatShape, multiplyDims, type Shape } from "../dims.js";
 import { constant, type Node, type Value, type ValueType } from "../graph.js";
+import { random } from "../random.js";
 import { type Dtype, elementCount, tensorOf } from "../tensor.js";
 import { add, cast, div, less, log, min, mul, neg, type Operand, where } from "./elementwise.js";
 import { reshape } from "./movement.js";

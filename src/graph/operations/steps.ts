@@ -10,9 +10,9 @@ import { type Graph, input, type Node, topologicalOrder, type Value, type ValueT
 import { substitute } from "../rewrite.js";
 import { elementCount } from "../tensor.js";
 import { identity } from "./barriers.js";
-import { add, constantLike } from "./elementwise.js";
-import { expand } from "./movement.js";
+import { add } from "./elementwise.js";
 import { type Emitter, isFloat, type OnnxBody, type ReferenceTensor } from "./operation.js";
+import { zerosLike } from "./patterns.js";
 
 /**
  * A repeated step. Inputs of the node and of the body correspond: `first` ones before the carries (the index and the
@@ -85,11 +85,6 @@ export function dependence(values: readonly Value[], sources: ReadonlySet<Value>
     if (node.inputs.some((value) => reached.has(value))) for (const value of node.outputs) reached.add(value);
   }
   return values.map((value) => reached.has(value));
-}
-
-/** A value of zeros of the type of another. */
-export function zerosLike(like: Value): Value {
-  return expand(constantLike(like, 0), like.shape);
 }
 
 /** Slice `at` along the leading axis. */

@@ -1,0 +1,154 @@
+/** From activations to examples: which tokens of which prompts become rows, read from a recording or from a model. */
+import { usageError } from "../../errors.js";
+import { lengthsOf, type Model, meanOverTokens, type Prompt, type Recording, recordedRow, type Token } from "../../model/index.js";
+import { type Tensor, tensor } from "../../runtime/index.js";
+import { requireAxis, resolvePosition, wholeSites } from "../sites.js";
+
+/**
+ * Which tokens become examples: one position of every prompt (negatives from its end), a position for each prompt, `all`
+ * tokens in order, prompt after prompt, or the `mean` over the tokens of each prompt.
+ */
+export type PositionChoice = number | readonly number[] | "all" | "mean";
+
+/** A whole site of a recording, and which of its tokens are examples. */
+export interface RecordedFeatures {
+  readonly recording: Recording;
+  readonly site: string;
+  /** The last token of every prompt unless given. */
+  readonly positions?: PositionChoice;
+}
+
+/** Features: rows of numbers as they are, [examples, features], or tokens of a recording. */
+export type ProbeFeatures = Tensor | RecordedFeatures;
+
+/** Rows of features, and the prompt that each came from. */
+export interface Examples {
+  readonly features: Tensor;
+  /** Absent for a plain tensor. */
+  readonly prompts?: Int32Array;
+}
+
+/** The examples that features stand for. */
+export function examplesOf(features: ProbeFeatures): Examples {
+  if ("dtype" in features) return { features };
+  const { recording, site, positions = -1 } = features;
+  const lengths = lengthsOf(recording);
+  const width = meanOverTokens(recording, site).data.length; // throws where the site has no values of single tokens
+  const places = placesOf(lengths, positions);
+  const rows = lengths.map((_, prompt) => recordedRow(recording, site, prompt));
+  return {
+    features: gather(rows, places, width),
+    prompts: Int32Array.from(places.flatMap((list, prompt) => list.map(() => prompt))),
+  };
+}
+
+/** For each prompt, the tokens behind each of its examples. */
+function placesOf(lengths: readonly number[], positions: PositionChoice): number[][][] {
+  if (typeof positions === "object" && positions.length !== lengths.length)
+    throw usageError(`there are ${positions.length} positions for ${lengths.length} prompts: give one for each`);
+  return lengths.map((length, prompt) => {
+    const all = Array.from({ length }, (_, p) => p);
+    if (positions === "all") return all.map((p) => [p]);
+    if (positions === "mean") return [all];
+    const position = typeof positions === "number" ? positions : (positions[prompt] as number);
+    return [[resolvePosition(position, length)]];
+  });
+}
+
+/** The mean over the tokens of each example, [examples, width], from the rows [tokens, ...] of each prompt. */
+function gather(rows: readonly Tensor[], places: readonly number[][][], width: number): Tensor<"float32"> {
+  const examples = places.flatMap((list, prompt) => list.map((tokens) => ({ data: rows[prompt]?.data, tokens })));
+  const result = new Float32Array(examples.length * width);
+  examples.forEach(({ data, tokens }, e) => {
+    for (let j = 0; j < width; j++) {
+      const sum = tokens.reduce((total, token) => total + Number(data?.[token * width + j]), 0);
+      result[e * width + j] = sum / tokens.length;
+    }
+  });
+  return tensor("float32", [examples.length, width], result);
+}
+
+export interface SiteExamplesOptions {
+  /** Names or globs of sites with values of single tokens; every `residPost` unless given. */
+  readonly sites?: string | readonly string[];
+  /** The last token of every prompt unless given. */
+  readonly positions?: PositionChoice;
+  /** Most tokens in a batch, unless one prompt has more; 1024 unless given. */
+  readonly batchTokens?: number;
+  /** Called with the steps done so far. */
+  readonly onProgress?: (done: number, total: number) => void;
+  /** Stops between two steps. */
+  readonly signal?: AbortSignal;
+}
+
+export interface SiteExamples {
+  /** [examples, features] of each site: dimensions after the position are flattened. */
+  readonly features: ReadonlyMap<string, Tensor<"float32">>;
+  /** The prompt of each example. */
+  readonly prompts: Int32Array;
+  readonly tokens: readonly (readonly Token[])[];
+}
+
+/** Records sites of many prompts, batch after batch, and keeps the chosen tokens alone. */
+export async function siteExamples(
+  model: Model,
+  prompts: readonly Prompt[],
+  { sites = "layers.*.residPost", positions = -1, batchTokens = 1024, signal }: SiteExamplesOptions,
+): Promise<SiteExamples> {
+  const found = [sites].flat().flatMap((pattern) => wholeSites(model, pattern));
+  const names = [...new Set(found.map(({ name }) => name))];
+  if (names.length === 0) throw usageError("no site was given");
+  for (const site of found) {
+    requireAxis(site, "position");
+    if (site.axes[1] !== "position") throw usageError(`${site.name} belongs to pairs of tokens: it has no examples`);
+  }
+  if (prompts.length === 0) throw usageError("no prompt was given");
+  const tokens = model.tokensAll(prompts);
+  const lengths = tokens.map((line) => line.length);
+  placesOf(lengths, positions); // a position out of range is an error before anything runs
+  const parts = new Map<string, Tensor[]>(names.map((name) => [name, []]));
+  const owners: number[] = [];
+  for (const { from, to } of batches(lengths, batchTokens)) {
+    signal?.throwIfAborted();
+    const ids = tokens.slice(from, to).map((line) => line.map(({ id }) => id));
+    const recording = await model.record(ids, names);
+    const own = typeof positions === "object" ? positions.slice(from, to) : positions;
+    const examples = names.map((site) => examplesOf({ recording, site, positions: own }));
+    examples.forEach(({ features }, i) => {
+      parts.get(names[i] as string)?.push(features);
+    });
+    owners.push(...Array.from(examples[0]?.prompts as Int32Array, (prompt) => prompt + from));
+  }
+  const features = new Map([...parts].map(([name, list]) => [name, stacked(list)]));
+  return { features, prompts: Int32Array.from(owners), tokens };
+}
+
+/** Runs of prompts whose padded batch holds at most `most` tokens, or one prompt. */
+function batches(lengths: readonly number[], most: number): { from: number; to: number }[] {
+  if (!Number.isInteger(most) || most < 1)
+    throw usageError(`batchTokens must be a whole number of at least 1, not ${most}`);
+  const result: { from: number; to: number }[] = [];
+  for (let from = 0; from < lengths.length; ) {
+    let to = from + 1;
+    let longest = lengths[from] as number;
+    while (to < lengths.length && Math.max(longest, lengths[to] as number) * (to + 1 - from) <= most) {
+      longest = Math.max(longest, lengths[to] as number);
+      to += 1;
+    }
+    result.push({ from, to });
+    from = to;
+  }
+  return result;
+}
+
+function stacked(parts: readonly Tensor[]): Tensor<"float32"> {
+  const width = parts[0]?.shape[1] as number;
+  const rows = parts.reduce((sum, { shape }) => sum + (shape[0] as number), 0);
+  const data = new Float32Array(rows * width);
+  let at = 0;
+  for (const part of parts) {
+    data.set(part.data as Float32Array, at);
+    at += part.data.length;
+  }
+  return tensor("float32", [rows, width], data);
+}
