@@ -4,7 +4,17 @@
  */
 import { setImmediate } from "node:timers/promises";
 import { failure, usageError } from "../errors.js";
-import { constantLike, expand, input, mul, pullback, pushForward, substitute, topologicalOrder, type Value } from "../graph/index.js";
+import {
+  constantLike,
+  expand,
+  input,
+  mul,
+  pullback,
+  pushForward,
+  substitute,
+  topologicalOrder,
+  type Value,
+} from "../graph/index.js";
 import type { Token } from "../model/index.js";
 import { elementCount, row, stridesOf, type Tensor, zeros } from "../runtime/index.js";
 
@@ -70,8 +80,7 @@ export async function evaluateMany<T>(
   const points = zeros("float32", [size, ...at.shape]);
   for (let first = 0; first < count; first += size) {
     signal?.throwIfAborted();
-    for (let place = 0; place < size; place++)
-      write(row(points, place).data, Math.min(first + place, count - 1)); // the last batch is filled up with its last point
+    for (let place = 0; place < size; place++) write(row(points, place).data, Math.min(first + place, count - 1)); // the last batch is filled up with its last point
     const result = await run(points);
     const end = Math.min(first + size, count);
     for (let index = first; index < end; index++) visit(result, index - first, index);
@@ -136,6 +145,8 @@ export function ones(value: Value): Value {
 export function checkFinite(values: ArrayLike<number>, what: string): void {
   for (let i = 0; i < values.length; i++) {
     if (Number.isFinite(values[i])) continue;
-    throw failure(`${what} is ${values[i]} at element ${i}: a point of the path or a weight lies where it is not defined`);
+    throw failure(
+      `${what} is ${values[i]} at element ${i}: a point of the path or a weight lies where it is not defined`,
+    );
   }
 }

@@ -1,7 +1,16 @@
 /** A metric of a language model as a differentiable function of one of its sites: the site is clamped to each point. */
 import { usageError } from "../errors.js";
-import { expand, gather, reduceMean, substitute, type Value } from "../graph/index.js";
-import { clamp, type Metric, type Model, type Prompt, type PromptOptions, parseSite, type SiteDescription, set } from "../model/index.js";
+import type { Value } from "../graph/index.js";
+import {
+  clamp,
+  type Metric,
+  type Model,
+  type Prompt,
+  type PromptOptions,
+  parseSite,
+  type SiteDescription,
+  set,
+} from "../model/index.js";
 import { reshaped, row, type Tensor, toNumbers } from "../runtime/index.js";
 import { type DifferentiableFunction, traceFlows } from "./differentiable.js";
 import { clampedSites } from "./sites.js";
@@ -68,32 +77,14 @@ export async function modelFunction(
   };
 }
 
-/** The value of a site (or a part of one) in a run of another prompt: a baseline [position, ...] for as many tokens. */
-export async function promptBaseline(model: Model, prompt: Prompt, at = "embed"): Promise<Tensor> {
-  readSite(model, at);
-  return valueAt(model, prompt, at);
-}
-
-/**
- * The mean embedding of the vocabulary at each position of a prompt, [position, channel]: the `embed` site as it would be if
- * the embedding's rows were all their mean. Learned positions stay.
- */
-export async function meanEmbedding(model: Model, prompt: Prompt): Promise<Tensor> {
-  const { embed } = await model.compute(prompt, ({ site, weight, ids }) => {
-    const table = weight("embed.weight");
-    const mean = expand(reduceMean(table, 0, { keepDims: true }), table.shape);
-    return { embed: substitute([site("embed")], new Map([[table, mean]]))[0] as Value };
-  });
-  return row(embed as Tensor, 0);
-}
-
-async function valueAt(model: Model, prompt: Prompt, at: string): Promise<Tensor> {
+/** The value of a site (or a part of one) in a run of one prompt, without its row. */
+export async function valueAt(model: Model, prompt: Prompt, at: string): Promise<Tensor> {
   const { sites } = await model.record(prompt, at);
   return row(Object.values(sites)[0] as Tensor, 0);
 }
 
 /** The one site that a reference names, and the dimensions of the selected part, rows aside, that belong to one token. */
-function readSite(model: Model, text: string): { site: SiteDescription; features: number[] } {
+export function readSite(model: Model, text: string): { site: SiteDescription; features: number[] } {
   const { name, parts, named } = parseSite(text);
   const found = clampedSites(model, name);
   const [site] = found as [SiteDescription];

@@ -20,7 +20,12 @@ export interface NetworkFunctionOptions {
 }
 
 /** Names of what is fed and returned beside the network's own. */
-const names = { point: "explained point", direction: "explained direction", number: "explained number", result: "explained result" };
+const names = {
+  point: "explained point",
+  direction: "explained direction",
+  number: "explained number",
+  result: "explained result",
+};
 
 /** How points lie in the network: as rows of a batch of that symbolic size, as its one row, or without a row. */
 interface Layout {
@@ -42,7 +47,8 @@ export async function networkFunction(
   if (!Number.isInteger(rows) || rows < 1) throw usageError(`rows must be a whole number of at least 1, not ${rows}`);
   const name = onlySite(network, at);
   const value = (await network.record(feeds, name))[name] as Tensor;
-  if (value.dtype !== "float32") throw usageError(`${name} holds ${value.dtype}; float32 is needed here: name a later site`);
+  if (value.dtype !== "float32")
+    throw usageError(`${name} holds ${value.dtype}; float32 is needed here: name a later site`);
   const layout = layoutOf(network, name, value);
   const shape = layout.hasRow ? value.shape.slice(1) : value.shape;
   const view = network.with({ site: name, apply: (x) => input(names.point, x.dtype, x.shape) });
@@ -119,7 +125,9 @@ function compileFlows(view: Network, { of, at, hidden, layout, direction }: Flow
     (call) => {
       const [number, x, y] = [numberOf(call, of, layout), call.site(at), call.site(name)];
       if (layout.hasRow && y.shape[0] !== x.shape[0])
-        throw usageError(`${name} has shape [${y.shape.join(", ")}]; its first dimension must count rows as that of ${at} does`);
+        throw usageError(
+          `${name} has shape [${y.shape.join(", ")}]; its first dimension must count rows as that of ${at} does`,
+        );
       const traced = traceFlows(number, x, y, call.input(names.direction), { at, hidden: name });
       separates = traced.separates;
       return { [names.number]: number, [names.result]: traced.flows };

@@ -97,7 +97,11 @@ export async function activationPatching(model: Model, options: PatchingOptions)
 
 const idsOf = (tokens: readonly Token[]) => tokens.map(({ id }) => id);
 
-function alignedTokens(model: Model, { clean, corrupt }: PatchingOptions): [Token[], Token[]] {
+/** The tokens of two prompts of one length. Throws where the lengths differ. */
+export function alignedTokens(
+  model: Model,
+  { clean, corrupt }: Pick<PatchingOptions, "clean" | "corrupt">,
+): [Token[], Token[]] {
   const both: [Token[], Token[]] = [model.tokens(clean), model.tokens(corrupt)];
   if (both[0].length === both[1].length) return both;
   const [first, second] = both.map((tokens) => `${tokens.length} (${JSON.stringify(tokens.map(({ text }) => text))})`);
@@ -122,7 +126,7 @@ function headsOf(sites: readonly SiteDescription[]): number[] {
 }
 
 /** The metric [batch]. Throws where it is one number of the whole batch: rows are different runs here. */
-function perRow(metric: Metric, context: ComputeContext): Value {
+export function perRow(metric: Metric, context: ComputeContext): Value {
   const value = context.metric(metric);
   if (value.shape.length === 1) return value;
   throw usageError("the metric must be one number a row here, shape [batch], not one of all rows");
@@ -163,7 +167,7 @@ async function runBaseline(
 }
 
 /** The recovered fraction divides by the difference: below 1e-4 of the metric's size that is rounding. */
-function apart(clean: number, corrupt: number): { clean: number; corrupt: number } {
+export function apart(clean: number, corrupt: number): { clean: number; corrupt: number } {
   if (Math.abs(clean - corrupt) > 1e-4 * Math.max(1, Math.abs(clean), Math.abs(corrupt))) return { clean, corrupt };
   throw usageError(
     `the metric is ${clean.toPrecision(6)} for the clean prompt and ${corrupt.toPrecision(6)} for the corrupt one: nothing to recover; choose prompts or a metric that tell the answers apart`,

@@ -4,7 +4,7 @@
  * were taken.
  */
 import { usageError } from "../errors.js";
-import { elementCount, row, type Tensor, toNumbers } from "../runtime/index.js";
+import { row, type Tensor } from "../runtime/index.js";
 import { type DifferentiableFunction, evaluateMany, type ManyPointsOptions } from "./differentiable.js";
 
 export interface PathOptions extends ManyPointsOptions {
@@ -75,7 +75,10 @@ export async function integratePath(
       done = before + batch;
       options.onProgress?.(done, before + total);
     };
-    const { complete, ...found } = await integrateOnce(f, baseline, rules[rule](count), run, { ...options, onProgress });
+    const { complete, ...found } = await integrateOnce(f, baseline, rules[rule](count), run, {
+      ...options,
+      onProgress,
+    });
     if (!complete || found.completeness.error <= tolerance || 2 * count > maxSteps) return { ...found, steps: count };
   }
 }
@@ -143,28 +146,6 @@ export function incompleteness(
   return {
     warning: `the attributions add up to ${sum.toPrecision(4)} and the difference is ${difference.toPrecision(4)}, an error of ${(100 * error).toPrecision(2)}%: take more than ${steps} steps (maxSteps doubles them until complete) or a nearer baseline`,
   };
-}
-
-/** A baseline in the shape of `f.at`: `zero`, or a tensor aligned to it as NumPy aligns shapes. Throws where it does not fit. */
-export function baselineFor({ at }: DifferentiableFunction, baseline: "zero" | Tensor): Float64Array {
-  const size = elementCount(at.shape);
-  if (baseline === "zero") return new Float64Array(size);
-  const given = toNumbers(baseline);
-  const bad = given.findIndex((x) => !Number.isFinite(x));
-  if (bad >= 0) throw usageError(`the baseline is ${given[bad]} at element ${bad}; it must be finite`);
-  const extra = Math.max(0, baseline.shape.length - at.shape.length);
-  const shape = [...at.shape.slice(baseline.shape.length - extra).map(() => 1), ...baseline.shape.slice(extra)];
-  const aligned = [...new Array<number>(Math.max(0, at.shape.length - baseline.shape.length)).fill(1), ...baseline.shape.slice(extra)];
-  const fits = aligned.every((own, d) => own === 1 || own === at.shape[d]) && baseline.shape.slice(0, extra).every((own) => own === 1);
-  if (!fits || shape.length < 0)
-    throw usageError(
-      `the baseline has shape [${baseline.shape.join(", ")}] and does not fit the tensor's [${at.shape.join(", ")}]: a prompt as baseline must have as many tokens`,
-    );
-  return broadcast(given, aligned, at.shape);
-}
-
-function broadcast(values: Float64Array, from: readonly number[], to: readonly number[]): Float64Array {
-  return values;
 }
 
 /**

@@ -5,7 +5,7 @@
  */
 import { usageError } from "../errors.js";
 import type { Token } from "../model/index.js";
-import { elementCount, random, reshaped, row, type Tensor } from "../runtime/index.js";
+import { random, reshaped, row, type Tensor } from "../runtime/index.js";
 import {
   type DifferentiableFunction,
   evaluateMany,

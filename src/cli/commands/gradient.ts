@@ -20,7 +20,7 @@ export function define(command: Command, context: Context): void {
   command
     .requiredOption(
       "--of <metric>",
-      "a sum of logit(TOKEN), logprob(TOKEN), prob(TOKEN) at the last position (else: [-2] after it), 'layers.3.mlp.act[:, -1, 7]'",
+      "such as 'logit( Paris)-0.5*prob(#7)[-2]': logit, logprob, prob of a token, or an element of a site",
     )
     .requiredOption("--at <globs...>", "sites or parts of them, such as 'layers.*.residPost'")
     .requiredOption("--out <file.safetensors>", "the file: tensors named and shaped as their sites")

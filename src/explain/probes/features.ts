@@ -1,6 +1,14 @@
 /** From activations to examples: which tokens of which prompts become rows, read from a recording or from a model. */
 import { usageError } from "../../errors.js";
-import { lengthsOf, type Model, meanOverTokens, type Prompt, type Recording, recordedRow, type Token } from "../../model/index.js";
+import {
+  lengthsOf,
+  type Model,
+  meanOverTokens,
+  type Prompt,
+  type Recording,
+  recordedRow,
+  type Token,
+} from "../../model/index.js";
 import { type Tensor, tensor } from "../../runtime/index.js";
 import { requireAxis, resolvePosition, wholeSites } from "../sites.js";
 

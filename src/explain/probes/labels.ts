@@ -75,7 +75,10 @@ function dealFolds(classOf: Int32Array, count: number, seed: number): Fold[] {
   const rows = classOf.length;
   if (!Number.isInteger(count) || count < 2 || count > rows)
     throw usageError(`the number of folds must be from 2 to ${rows} (the number of rows), not ${count}`);
-  const order = shuffled(Array.from({ length: rows }, (_, i) => i), seed);
+  const order = shuffled(
+    Array.from({ length: rows }, (_, i) => i),
+    seed,
+  );
   const byClass = order.sort((a, b) => (classOf[a] as number) - (classOf[b] as number)); // stable: shuffled within
   const foldOf = new Int32Array(rows);
   byClass.forEach((row, place) => {
