@@ -105,9 +105,12 @@ it("outputs are compared: a wrong word, number or order is found", () => {
 });
 
 describe("generated pages are current", () => {
-  it.each(["scripts/notices.mjs", "scripts/sites.mjs", "scripts/measurements.mjs"])("%s", async (script) => {
-    expect(await runScript(script, "--check")).toMatchObject({ code: 0, stderr: "" });
-  });
+  it.each(["scripts/notices.mjs", "scripts/sites.mjs", "scripts/operations.mjs", "scripts/measurements.mjs"])(
+    "%s",
+    async (script) => {
+      expect(await runScript(script, "--check")).toMatchObject({ code: 0, stderr: "" });
+    },
+  );
 
   it("CONTRIBUTING.md lists every test that may be skipped, and no other", () => {
     const page = documents.find(({ path }) => path === "CONTRIBUTING.md") as Document;

@@ -4,8 +4,14 @@
  */
 import { readFileSync } from "node:fs";
 import { afterAll, beforeAll, describe, expect, it } from "vitest";
-import { add, constant, mul, reduceSum, type Value } from "../src/graph/index.js";
-import { createNetwork, type Network, type NetworkCall, readSafetensors } from "../src/model/index.js";
+import { add, mul, reduceSum, type Value } from "../src/graph/index.js";
+import {
+  createNetwork,
+  type Network,
+  type NetworkCall,
+  type NetworkContext,
+  readSafetensors,
+} from "../src/model/index.js";
 import {
   createRuntime,
   elementCount,
@@ -99,31 +105,35 @@ it("has a form for every network of the fixture", () => {
 });
 
 describe.each(Object.entries(networks))("%s", (name, { weights, inputs, sites, outputs, loss }) => {
-  const { build, ...form } = forms[name] as NetworkForm;
-  const feeds = allMade(inputs);
+  const { build, inputs: types } = forms[name] as NetworkForm;
   const weightSites = Object.keys(weights).filter((weight) => !weight.includes("running_"));
+  const factor = (output: string) => `factor of ${output}`;
+  const feeds = allMade(inputs);
+  outputs.forEach((output, i) => {
+    const { shape } = tensors[`${name}/value/${output}`] as Tensor;
+    feeds[factor(output)] = made({ shape, stream: 2000 + i });
+  });
   let network: Network;
 
   beforeAll(() => {
-    // Weights are named as sites too, so that gradients can be taken at them.
-    network = createNetwork(
-      {
-        ...form,
-        weights: allMade(weights),
-        build: (context) =>
-          build({ ...context, weight: (weight) => context.site(`weights.${weight}`, context.weight(weight)) }),
-      },
-      { runtime },
-    );
+    const definition = {
+      weights: allMade(weights),
+      // Weights are named as sites too, so that gradients can be taken at them.
+      build: (context: NetworkContext) =>
+        build({ ...context, weight: (weight) => context.site(`weights.${weight}`, context.weight(weight)) }),
+    };
+    // The factors have the outputs' own shapes, symbols included.
+    const { graph } = createNetwork({ ...definition, inputs: types }, { runtime });
+    const factors = outputs.map((output) => [factor(output), graph.sites.get(output) as Value] as const);
+    network = createNetwork({ ...definition, inputs: { ...types, ...Object.fromEntries(factors) } }, { runtime });
   });
 
   /** What the fixture differentiates: the sum of every output times seeded numbers. */
   const of = ({ site }: NetworkCall): Value =>
     outputs
-      .map((output, i) => {
-        const wanted = tensors[`${name}/value/${output}`] as Tensor;
-        const product = mul(site(output), constant(made({ shape: wanted.shape, stream: 2000 + i })));
-        return reduceSum(product, [...wanted.shape.keys()]);
+      .map((output) => {
+        const product = mul(site(output), site(factor(output)));
+        return reduceSum(product, [...product.shape.keys()]);
       })
       .reduce((a, b) => add(a, b));
 
@@ -142,7 +152,7 @@ describe.each(Object.entries(networks))("%s", (name, { weights, inputs, sites, o
   });
 
   it("has PyTorch's gradients at inputs, sites and of every weight", async () => {
-    const floats = Object.keys(feeds).filter((input) => feeds[input]?.dtype === "float32");
+    const floats = Object.keys(inputs).filter((input) => feeds[input]?.dtype === "float32");
     const at = [...new Set([...sites, ...outputs, ...floats, ...weightSites.map((weight) => `weights.${weight}`)])];
     const { value, sites: found } = await network.gradient(feeds, { of, at });
     expect(Object.keys(found)).toEqual(at);

@@ -56,7 +56,7 @@ export async function layerConductance(
   let last: Flows | undefined;
   const found = await integratePath(f, start, options, async (points) => {
     last = await f.flows(points, direction, hidden);
-    return { values: last.values, terms: last.flows, complete: last.separates };
+    return { terms: last.flows, complete: last.separates };
   });
   const { flows, features, separates } = last as Flows;
   const { shape } = row(flows, 0);

@@ -3,7 +3,7 @@
  * Attribution methods are functions of this alone, so language models and image networks share them.
  */
 import { setImmediate } from "node:timers/promises";
-import { failure, usageError } from "../errors.js";
+import { usageError } from "../errors.js";
 import {
   constantLike,
   expand,
@@ -28,8 +28,6 @@ export interface Evaluation {
 
 /** How change flows from the explained tensor to the function through a hidden value, at several points. */
 export interface Flows {
-  /** The function, [points]. */
-  readonly values: Float64Array;
   /** [points, ...hidden]: gradient at the hidden value times its derivative along the direction, entry by entry. */
   readonly flows: Tensor;
   /** As `DifferentiableFunction.features`, of the hidden value. */
@@ -47,9 +45,11 @@ export interface DifferentiableFunction {
   readonly rows: number;
   /** The prompt's tokens, in a language model. */
   readonly tokens?: readonly Token[];
+  /** Values at points [n, ...], at most `rows` of them. */
+  values(points: Tensor): Promise<Float64Array>;
   /** Values and gradients at points [n, ...], at most `rows` of them. */
   evaluate(points: Tensor): Promise<Evaluation>;
-  /** Values at points, and what flows through a hidden site when all of them move along `direction`, of the shape of `at`. */
+  /** At points [n, ...], what flows through a hidden site when all of them move along `direction`, of the shape of `at`. */
   flows(points: Tensor, direction: Tensor, hidden: string): Promise<Flows>;
 }
 
@@ -139,14 +139,4 @@ export function traceFlows(
 /** Ones in the shape of a value: the seed of its pullback. */
 export function ones(value: Value): Value {
   return expand(constantLike(value, 1), value.shape);
-}
-
-/** Throws unless every number is finite; `what` names them. */
-export function checkFinite(values: ArrayLike<number>, what: string): void {
-  for (let i = 0; i < values.length; i++) {
-    if (Number.isFinite(values[i])) continue;
-    throw failure(
-      `${what} is ${values[i]} at element ${i}: a point of the path or a weight lies where it is not defined`,
-    );
-  }
 }

@@ -85,8 +85,8 @@ async function alongPath(f: DifferentiableFunction, baseline: Baseline, options:
   const start = baselineNumbers(baseline, f.at.shape);
   const way = Float64Array.from(f.at.data as Float32Array, (x, i) => x - (start[i] as number));
   const { total, value, baselineValue, steps } = await integratePath(f, start, options, async (points) => {
-    const { values, gradients } = await f.evaluate(points);
-    return { values, terms: alongWay(gradients, way), complete: true };
+    const { gradients } = await f.evaluate(points);
+    return { terms: alongWay(gradients, way), complete: true };
   });
   return { attributions: total, value, baselineValue, steps };
 }

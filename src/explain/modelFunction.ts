@@ -2,6 +2,7 @@
 import { usageError } from "../errors.js";
 import type { Value } from "../graph/index.js";
 import {
+  type ComputeContext,
   clamp,
   type Metric,
   type Model,
@@ -47,9 +48,15 @@ export async function modelFunction(
     features,
     rows: Math.max(1, Math.floor(batchTokens / ids.length)),
     tokens,
+    async values(points) {
+      const { values } = await clamped(points).compute(rowsOf(points), (context) => ({
+        values: rowNumbers(context, of),
+      }));
+      return toNumbers(values as Tensor);
+    },
     async evaluate(points) {
       const { values, sites } = await clamped(points).gradient(rowsOf(points), { of, at });
-      checkRows(values.length, points);
+      if (values.length !== points.shape[0]) throw notPerRow();
       return { values: Float64Array.from(values), gradients: Object.values(sites)[0] as Tensor };
     },
     async flows(points, direction, hidden) {
@@ -59,20 +66,18 @@ export async function modelFunction(
       // A clamp that changes nothing: what the metric reads at one position must be read through this value.
       const view = clamped(points).with(clamp(hidden, (x) => x));
       let separates = false;
-      const outputs = await view.compute(
+      const { flows } = await view.compute(
         rowsOf(points),
         (context, { direction: along }) => {
-          const value = context.metric(of);
-          checkRows(value.shape.length === 1 ? points.shape[0] : 1, points);
+          const value = rowNumbers(context, of);
           const [x, y] = [context.site(site.name), context.site(hidden)];
           const traced = traceFlows(value, x, y, along as Value, { at, hidden });
           separates = traced.separates;
-          return { values: value, flows: traced.flows };
+          return { flows: traced.flows };
         },
         { inputs: { direction: reshaped(direction, [1, ...direction.shape]) } },
       );
-      const values = toNumbers(outputs.values as Tensor);
-      return { values, flows: outputs.flows as Tensor, features: through.features, separates };
+      return { flows: flows as Tensor, features: through.features, separates };
     },
   };
 }
@@ -98,7 +103,11 @@ export function readSite(model: Model, text: string): { site: SiteDescription; f
   return { site, features };
 }
 
-function checkRows(count: number | string | undefined, { shape: [points] }: Tensor): void {
-  if (count === points) return;
-  throw usageError("the metric must be one number a row here, shape [batch], not one of all rows");
+/** The metric, [batch]. Throws where it is one number of the whole batch: rows are different points here. */
+function rowNumbers(context: ComputeContext, of: Metric): Value {
+  const value = context.metric(of);
+  if (value.shape.length === 1) return value;
+  throw notPerRow();
 }
+
+const notPerRow = () => usageError("the metric must be one number a row here, shape [batch], not one of all rows");

@@ -46,16 +46,17 @@ export async function networkFunction(
 ): Promise<DifferentiableFunction> {
   if (!Number.isInteger(rows) || rows < 1) throw usageError(`rows must be a whole number of at least 1, not ${rows}`);
   const name = onlySite(network, at);
-  const value = (await network.record(feeds, name))[name] as Tensor;
-  if (value.dtype !== "float32")
-    throw usageError(`${name} holds ${value.dtype}; float32 is needed here: name a later site`);
-  const layout = layoutOf(network, name, value);
-  const shape = layout.hasRow ? value.shape.slice(1) : value.shape;
+  const here = (await network.record(feeds, name))[name] as Tensor;
+  if (here.dtype !== "float32")
+    throw usageError(`${name} holds ${here.dtype}; float32 is needed here: name a later site`);
+  const layout = layoutOf(network, name, here);
+  const shape = layout.hasRow ? here.shape.slice(1) : here.shape;
   const view = network.with({ site: name, apply: (x) => input(names.point, x.dtype, x.shape) });
   const feedsFor = (points: Tensor) => ({
     ...repeatRows(network, feeds, layout, points.shape[0] as number),
     [names.point]: layout.hasRow ? points : row(points, 0),
   });
+  const value = view.compile((call) => ({ [names.number]: numberOf(call, of, layout) }));
   const gradient = view.compile((call) => {
     const number = numberOf(call, of, layout);
     const [found] = pullback(new Map([[number, ones(number)]]), [call.site(name)]);
@@ -64,22 +65,23 @@ export async function networkFunction(
   });
   const flowing = new Map<string, ReturnType<typeof compileFlows>>();
   return {
-    at: reshaped(value, shape),
+    at: reshaped(here, shape),
     features: features ?? defaultFeatures(shape.length),
     rows: layout.batch === undefined ? 1 : rows,
+    values: async (points) => numbersIn(await value(feedsFor(points))),
     async evaluate(points) {
       const found = await gradient(feedsFor(points));
       return { values: numbersIn(found), gradients: reshaped(found[names.result] as Tensor, points.shape) };
     },
     async flows(points, direction, hidden) {
-      const known = flowing.get(hidden) ?? compileFlows(view, { of, at: name, hidden, layout, direction: value.shape });
+      const known = flowing.get(hidden) ?? compileFlows(view, { of, at: name, hidden, layout, direction: here.shape });
       flowing.set(hidden, known);
-      const along = { [names.direction]: reshaped(direction, value.shape) };
+      const along = { [names.direction]: reshaped(direction, here.shape) };
       const found = await known.program({ ...feedsFor(points), ...along });
       const result = found[names.result] as Tensor;
       const own = layout.hasRow ? result.shape.slice(1) : result.shape;
       const flows = reshaped(result, [points.shape[0] as number, ...own]);
-      return { values: numbersIn(found), flows, features: defaultFeatures(own.length), separates: known.separates };
+      return { flows, features: defaultFeatures(own.length), separates: known.separates };
     },
   };
 }
@@ -130,7 +132,7 @@ function compileFlows(view: Network, { of, at, hidden, layout, direction }: Flow
         );
       const traced = traceFlows(number, x, y, call.input(names.direction), { at, hidden: name });
       separates = traced.separates;
-      return { [names.number]: number, [names.result]: traced.flows };
+      return { [names.result]: traced.flows };
     },
     { [names.direction]: { dtype: "float32", shape: direction } },
   );

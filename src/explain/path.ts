@@ -28,7 +28,7 @@ export interface Completeness {
   readonly error: number;
 }
 
-/** A point of the path and its weight in the integral. The first is the baseline, the last the tensor. */
+/** A point of the path and its weight in the integral. */
 interface PathNode {
   readonly share: number;
   readonly weight: number;
@@ -44,9 +44,8 @@ export interface PathIntegral {
   readonly steps: number;
 }
 
-/** Values at points, and the number or numbers of each [points, ...] that are integrated. */
+/** What is integrated: its numbers at each of several points, [points, ...]. */
 export interface PathTerms {
-  readonly values: Float64Array;
   readonly terms: Tensor;
   /** Whether the terms should add up to the difference. */
   readonly complete: boolean;
@@ -68,19 +67,35 @@ export async function integratePath(
   run: (points: Tensor) => Promise<PathTerms>,
 ): Promise<PathIntegral> {
   const { steps, maxSteps, rule, tolerance } = checkedOptions(options);
+  const [baselineValue, value] = await valuesAtEnds(f, baseline);
   let done = 0;
   for (let count = steps; ; count *= 2) {
     const before = done;
-    const onProgress = (batch: number, total: number) => {
+    const onProgress = (batch: number, all: number) => {
       done = before + batch;
-      options.onProgress?.(done, before + total);
+      options.onProgress?.(done, before + all);
     };
-    const { complete, ...found } = await integrateOnce(f, baseline, rules[rule](count), run, {
-      ...options,
-      onProgress,
-    });
-    if (!complete || found.completeness.error <= tolerance || 2 * count > maxSteps) return { ...found, steps: count };
+    const { total, complete } = await integrateOnce(f, baseline, rules[rule](count), run, { ...options, onProgress });
+    const completeness = completenessOf(total, value, baselineValue);
+    if (!complete || completeness.error <= tolerance || 2 * count > maxSteps)
+      return { total, value, baselineValue, completeness, steps: count };
   }
+}
+
+/** What is explained at the baseline and at the tensor. Only gradients may be infinite at an end, so none is taken there. */
+async function valuesAtEnds(f: DifferentiableFunction, baseline: Float64Array): Promise<[number, number]> {
+  const ends: [number, number] = [0, 0];
+  await evaluateMany(
+    f,
+    2,
+    (point, index) => point.set(index === 0 ? baseline : (f.at.data as Float32Array)),
+    f.values,
+    (values, place, index) => {
+      ends[index] = values[place] as number;
+    },
+    {},
+  );
+  return ends;
 }
 
 async function integrateOnce(
@@ -89,9 +104,8 @@ async function integrateOnce(
   nodes: readonly PathNode[],
   run: (points: Tensor) => Promise<PathTerms>,
   options: ManyPointsOptions,
-): Promise<Omit<PathIntegral, "steps"> & { complete: boolean }> {
+): Promise<{ total: Float64Array; complete: boolean }> {
   const here = f.at.data as Float32Array;
-  const values = new Float64Array(nodes.length);
   let total = new Float64Array();
   let complete = true;
   await evaluateMany(
@@ -104,17 +118,15 @@ async function integrateOnce(
     },
     run,
     (result, place, index) => {
-      const terms = row(result.terms, place).data as Float32Array;
+      const terms = row(result.terms, place).data as ArrayLike<number>;
       const { weight } = nodes[index] as PathNode;
       if (index === 0) total = new Float64Array(terms.length);
       for (let i = 0; i < terms.length; i++) (total[i] as number) += weight * (terms[i] as number);
-      values[index] = result.values[place] as number;
       complete = result.complete;
     },
     options,
   );
-  const [baselineValue, value] = [values[0] as number, values[nodes.length - 1] as number];
-  return { total, value, baselineValue, completeness: completenessOf(total, value, baselineValue), complete };
+  return { total, complete };
 }
 
 /** Throws where an option is not what it can be. */
@@ -149,11 +161,11 @@ export function incompleteness(
 }
 
 /**
- * Gauss and Legendre's rule of `steps` points on [0, 1], which integrates polynomials of degree 2 steps - 1 exactly. Both
- * ends are added with weight 0, because completeness needs the values there. Roots of the Legendre polynomial by Newton.
+ * Gauss and Legendre's rule of `steps` points within (0, 1), which integrates polynomials of degree 2 steps - 1 exactly.
+ * The points are roots of the Legendre polynomial, found by Newton's method.
  */
 function gaussLegendre(steps: number): PathNode[] {
-  const nodes = Array.from({ length: steps }, (_, k): PathNode => {
+  return Array.from({ length: steps }, (_, k): PathNode => {
     let x = -Math.cos((Math.PI * (k + 0.75)) / (steps + 0.5));
     let slope = 1;
     for (let iteration = 0; iteration < 20; iteration++) {
@@ -165,7 +177,6 @@ function gaussLegendre(steps: number): PathNode[] {
     }
     return { share: (1 + x) / 2, weight: 1 / ((1 - x * x) * slope * slope) };
   });
-  return [{ share: 0, weight: 0 }, ...nodes, { share: 1, weight: 0 }];
 }
 
 /** The Legendre polynomial of that degree and its derivative at x in (-1, 1), by the three-term recurrence. */

@@ -3,14 +3,18 @@
  * number; a stretch is a range, whose ends may count from the prompt's end.
  */
 import { usageError } from "../errors.js";
-import { add, and, greaterOrEqual, less, reduceMax, reduceSum, sub, type Value, where } from "../graph/index.js";
-import type { ComputeContext } from "../model/index.js";
+import { and, greaterOrEqual, less, reduceMax, reduceSum, reshape, sub, type Value, where } from "../graph/index.js";
 
 /**
  * `last`: the last token (while generating: the newest). `all`: every token. A number: one position, negatives from the
  * end. `{ from, to }`: positions from `from` up to `to` (not included), either of which may be left out or count from the end.
  */
-export type Positions = "last" | "all" | number | { readonly from?: number; readonly to?: number };
+export type Positions = "last" | "all" | number | Range;
+
+interface Range {
+  readonly from?: number;
+  readonly to?: number;
+}
 
 const isWhole = (x: unknown) => x === undefined || Number.isSafeInteger(x);
 
@@ -44,23 +48,31 @@ export function positionMask(tokens: Value, positions: Positions): Value {
   const single = singlePosition(positions);
   const real = greaterOrEqual(tokens, 0);
   if (single === undefined && typeof positions !== "object") return real;
-  const range = single === undefined ? (positions as { from?: number; to?: number }) : rangeOf(single);
+  const { from, to } = single === undefined ? (positions as Range) : rangeOf(single);
   const fromEnd = sub(sub(tokens, reduceMax(tokens, 1, { keepDims: true })), 1);
   const counted = (end: number) => (end < 0 ? fromEnd : tokens);
-  const { from, to } = range;
   const after = from === undefined ? real : and(real, greaterOrEqual(counted(from), from));
   return to === undefined ? after : and(after, less(counted(to), to));
 }
 
-const rangeOf = (at: number) => (at === -1 ? { from: -1 } : { from: at, to: at + 1 });
+const rangeOf = (at: number): Range => (at === -1 ? { from: -1 } : { from: at, to: at + 1 });
 
-/** The sum over the positions of a site's value [batch, seq, ...]: [batch, ...], and how many there were: [batch]. */
-export function sumOverPositions(
-  value: Value,
-  { positions: tokens }: ComputeContext,
-  positions: Positions,
-): { sum: Value; count: Value } {
+/**
+ * The sum over the positions of a site's value [batch, seq, ...], as [batch, ...]. `tokens`: int64 positions of the batch.
+ */
+export function sumOverPositions(value: Value, tokens: Value, positions: Positions): Value {
   const mask = positionMask(tokens, positions);
-  const spread = broadcastMask(mask, value);
-  return { sum: reduceSum(where(spread, value, 0), 1), count: reduceSum(where(mask, add(onesLike(value), 0), 0), 1) };
+  const spread = reshape(mask, [...mask.shape, ...value.shape.slice(2).map(() => 1)]);
+  return reduceSum(where(spread, value, 0), 1);
+}
+
+/** How many tokens of a row the positions are. Throws where they are none or lie outside. */
+export function countPositions(positions: Positions, length: number): number {
+  const single = singlePosition(positions);
+  const { from = 0, to = length } = single !== undefined ? rangeOf(single) : typeof positions === "object" ? positions : {};
+  const [first, end] = [from, to].map((at) => (at < 0 ? at + length : at)) as [number, number];
+  if (first >= 0 && end <= length && first < end) return end - first;
+  throw usageError(
+    `positions ${JSON.stringify(positions)} are empty or out of range: a prompt has ${length} tokens, positions 0 to ${length - 1}`,
+  );
 }

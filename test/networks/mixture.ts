@@ -25,7 +25,7 @@ const chosen = 2;
 const inner = 7;
 
 export const mixture: NetworkForm = {
-  inputs: { x: { dtype: "float32", shape: ["batch", "tokens", 6] } },
+  inputs: { x: { dtype: "float32", shape: ["tokens", 6] } },
   build({ inputs, weight, site }) {
     const x = inputs.x as Value;
     const logits = site("router.logits", matmul(x, weight("gate.weight"), { transposeB: true }));

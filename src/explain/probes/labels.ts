@@ -41,6 +41,10 @@ export interface SplitOptions {
   readonly seed?: number;
 }
 
+/** What folds are made of: groups, or rows. Folds within a fold can't be more than these. */
+export const unitCount = (rows: number, groups?: ArrayLike<Label>) =>
+  groups === undefined ? rows : new Set(Array.from(groups)).size;
+
 /** The folds of rows with numbers as targets. */
 export function splitRows(rows: number, { folds: count = 5, ...options }: SplitOptions): Fold[] {
   return folds(rows, { ...splitDefaults(options), count });

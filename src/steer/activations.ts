@@ -1,0 +1,78 @@
+/** One vector a prompt: a site's value at one position, or its mean over several, reduced in the graph. */
+import { usageError } from "../errors.js";
+import { div, reshape, type Value } from "../graph/index.js";
+import type { ComputeContext, Model, Prompt, SiteDescription } from "../model/index.js";
+import { elementCount, type Tensor, tensorOf } from "../runtime/index.js";
+import { type BatchOptions, batchesOf, pause } from "./batches.js";
+import { checkPositions, countPositions, type Positions, singlePosition, sumOverPositions } from "./positions.js";
+
+/** The sites that names and globs stand for: those of single tokens that can be clamped, each value once. */
+export function steerableSites(model: Model, patterns: string | readonly string[]): SiteDescription[] {
+  const found = [patterns].flat().flatMap((pattern) => model.sites(pattern));
+  const seen = new Set<string>();
+  const sites = found.filter((site) => {
+    if (seen.has(site.name)) return false;
+    for (const name of [site.name, ...site.aliases]) seen.add(name);
+    return true;
+  });
+  if (sites.length === 0) throw usageError("no site was given to steer at");
+  for (const { name, axes, clampable } of sites) {
+    if (!clampable) throw usageError(`${name} can be recorded and not clamped, so nothing can be steered there`);
+    if (axes[1] !== "position") throw usageError(`${name} belongs to pairs of tokens: it has no vector of a token to steer`);
+  }
+  return sites;
+}
+
+/** The sizes of one token's value at a site. */
+export function tokenShape({ shape }: SiteDescription): number[] {
+  return shape.slice(2) as number[];
+}
+
+/** For each site the activations of prompts at the positions (their mean, for several), float64 [prompts, size]. */
+export async function promptActivations(
+  model: Model,
+  prompts: readonly Prompt[],
+  sites: readonly SiteDescription[],
+  positions: Positions,
+  options: BatchOptions & { readonly what?: string },
+): Promise<Tensor<"float64">[]> {
+  checkPositions(positions);
+  const batches = batchesOf(model, prompts, options.batchTokens, options.what);
+  const parts = sites.map((): number[] => []);
+  let done = 0;
+  for (const ids of batches) {
+    await pause(options.signal);
+    const counts = tensorOf(
+      "float32",
+      [ids.length, 1],
+      ids.map((line) => countPositions(positions, line.length)),
+    );
+    const outputs = await model.compute(
+      ids,
+      (context, inputs) =>
+        Object.fromEntries(
+          sites.map((site) => [outputName(site), tokenMean(context, site, positions, inputs.counts as Value)]),
+        ),
+      { inputs: { counts } },
+    );
+    sites.forEach((site, i) => {
+      for (const x of outputs[outputName(site)]?.data as Float32Array) parts[i]?.push(x);
+    });
+    done += ids.length;
+    options.onProgress?.(done, prompts.length);
+  }
+  return sites.map((site, i) =>
+    tensorOf("float64", [prompts.length, elementCount(tokenShape(site))], parts[i] as number[]),
+  );
+}
+
+const outputName = ({ name }: SiteDescription) => `activation at ${name}`;
+
+/** [batch, size]: a site's value at the position, or its mean over positions of which each row has `counts` [batch, 1]. */
+function tokenMean(context: ComputeContext, site: SiteDescription, positions: Positions, counts: Value): Value {
+  const single = singlePosition(positions);
+  const size = elementCount(tokenShape(site));
+  const flattened = (value: Value) => reshape(value, [value.shape[0] as string, size]);
+  if (single !== undefined) return flattened(context.at(site.name, single));
+  return div(flattened(sumOverPositions(context.site(site.name), context.positions, positions)), counts);
+}

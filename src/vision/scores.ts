@@ -1,0 +1,108 @@
+/**
+ * What the methods of this room share: which input of a network is the image, and the number a row that they explain,
+ * attack or maximise. The class of each row is an input of the graph, so that another class is no new session.
+ */
+import { usageError } from "../errors.js";
+import { type Dim, formatShape, gatherElements, isFloat, reshape, type Value } from "../graph/index.js";
+import type { Network, NetworkCall, NetworkFunction, NetworkProgram } from "../model/index.js";
+import { type Tensor, tensorOf } from "../runtime/index.js";
+
+/** A class, as an index of the scores; or one number a row, [batch], of any sites. */
+export type Target = number | ((call: NetworkCall) => Value);
+
+export interface ClassifierOptions {
+  /** The input that is the image, [batch, channels, height, width]; the only one of four dimensions unless given. */
+  readonly input?: string;
+  /** The site that holds the scores of the classes, [batch, classes], before a softmax; `logits` unless given. */
+  readonly scores?: string;
+}
+
+/** Tensors of a network's inputs by name. */
+export type Feeds = Readonly<Record<string, Tensor>>;
+
+const inputName = (value: Value) => value.node.attributes.name as string;
+
+/** The image among the inputs of a network, as its value and name. Throws where there is none or it isn't clear which. */
+export function imageInput(network: Network, name?: string): { readonly name: string; readonly value: Value } {
+  const images = network.graph.inputs.filter(({ shape, dtype }) => shape.length === 4 && isFloat(dtype));
+  const found = images.filter((value) => name === undefined || inputName(value) === name);
+  const [value] = found;
+  if (value !== undefined && found.length === 1) return { name: inputName(value), value };
+  const inputs = network.graph.inputs.map((each) => `${inputName(each)} ${formatShape(each.shape)}`).join(", ");
+  throw usageError(
+    `${name === undefined ? "which input is the image is not clear" : `"${name}" is no image`}: name one of shape [batch, channels, height, width] as \`input\`; the inputs are ${inputs || "none"}`,
+  );
+}
+
+/** Channels, height and width of an image or a site. Throws where they are symbols or there are no such. */
+export function planeOf(value: Value, what: string): { channels: number; height: number; width: number } {
+  const [, channels, height, width] = value.shape;
+  if (value.shape.length === 4 && [channels, height, width].every((size) => typeof size === "number"))
+    return { channels: channels as number, height: height as number, width: width as number };
+  throw usageError(
+    `${what} must have shape [batch, channels, height, width] with numbers for the last three, not ${formatShape(value.shape)}`,
+  );
+}
+
+/** The tensor fed as the image. Throws where it is missing or of another type. */
+export function imageOf(feeds: Feeds, name: string): Tensor<"float32"> {
+  const image = feeds[name];
+  if (image === undefined) throw usageError(`the image is missing: feed it as "${name}"`);
+  if (image.dtype !== "float32" || image.shape.length !== 4)
+    throw usageError(
+      `the image "${name}" must be float32 [batch, channels, height, width], not ${image.dtype}${formatShape(image.shape)}`,
+    );
+  return image as Tensor<"float32">;
+}
+
+const classInput = "class of each row";
+
+/**
+ * The site with the scores of the classes. Throws where it is none of shape [batch, classes], or one of `classes` is no
+ * index of it.
+ */
+export function scoresSite(
+  network: Network,
+  classes: Iterable<number>,
+  { scores = "logits" }: ClassifierOptions,
+): string {
+  const [name] = network.sites(scores) as [string];
+  const { shape } = network.graph.sites.get(name) as Value;
+  if (shape.length !== 2)
+    throw usageError(
+      `scores of classes have shape [batch, classes]; "${scores}" has ${formatShape(shape)}: name another site as \`scores\`, or give a function`,
+    );
+  const count = shape[1] as Dim;
+  for (const index of classes) {
+    if (Number.isInteger(index) && index >= 0 && (typeof count === "string" || index < count)) continue;
+    throw usageError(`${index} is no class: "${scores}" has ${count}, from 0`);
+  }
+  return name;
+}
+
+/** The class of each row as a value, int64 [batch]. */
+export const rowClasses = (call: NetworkCall): Value => call.input(classInput);
+
+/** At every row of `scores` [batch, classes], the number of the class of the row, [batch]. */
+export function ofClass(scores: Value, classes: Value): Value {
+  const batch = classes.shape[0] as Dim;
+  return reshape(gatherElements(scores, reshape(classes, [batch, 1]), 1), [batch]);
+}
+
+/** The number a row that a target names, [batch]: for a class, that of the row among the scores at `site`. */
+export function targetValue(call: NetworkCall, target: Target, site: string): Value {
+  if (typeof target === "number") return ofClass(call.site(site), rowClasses(call));
+  const value = target(call);
+  if (value.shape.length === 1) return value;
+  throw usageError(`a target is one number a row, [batch], not ${formatShape(value.shape)}: reduce it first`);
+}
+
+/** Compiles a function that may read the class of each row. */
+export function compileWithClasses(network: Network, image: Value, fn: NetworkFunction): NetworkProgram {
+  return network.compile(fn, { [classInput]: { dtype: "int64", shape: [image.shape[0] as Dim] } });
+}
+
+/** The feed of each row's class. */
+export function classFeed(classes: ArrayLike<number>): Feeds {
+  return { [classInput]: tensorOf("int64", [classes.length], classes) };
+}
