@@ -118,7 +118,7 @@ export function reduceFeatures(
   return { dtype: "float32", shape: sizes, data: Float32Array.from(totals, finish) };
 }
 
-/** The graph of `Flows`: what of `value` [rows] flows from `x` through `hidden` along `direction`, one for all rows. */
+/** The graph of `Flows`: what of `value` [rows] flows from `x` through `hidden` along `direction`, of the shape of `x`. */
 export function traceFlows(
   value: Value,
   x: Value,
@@ -131,7 +131,7 @@ export function traceFlows(
   const [gradient] = pullback(new Map([[value, ones(value)]]), [hidden]);
   if (gradient === undefined)
     throw usageError(`what is explained does not depend on ${names.hidden}: name an earlier site`);
-  const [derivative] = pushForward([hidden], [x], [expand(direction, x.shape)]) as [Value];
+  const [derivative] = pushForward([hidden], [x], [direction]) as [Value];
   const [rest] = substitute([value], new Map([[hidden, input("hidden", hidden.dtype, hidden.shape)]])) as [Value];
   return { flows: mul(gradient, derivative), separates: !topologicalOrder([rest]).includes(x.node) };
 }

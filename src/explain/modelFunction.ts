@@ -1,6 +1,6 @@
 /** A metric of a language model as a differentiable function of one of its sites: the site is clamped to each point. */
 import { usageError } from "../errors.js";
-import type { Value } from "../graph/index.js";
+import { gather, type Value } from "../graph/index.js";
 import {
   type ComputeContext,
   clamp,
@@ -12,7 +12,7 @@ import {
   type SiteDescription,
   set,
 } from "../model/index.js";
-import { reshaped, row, type Tensor, toNumbers } from "../runtime/index.js";
+import { row, type Tensor, toNumbers } from "../runtime/index.js";
 import { type DifferentiableFunction, traceFlows } from "./differentiable.js";
 import { clampedSites } from "./sites.js";
 
@@ -60,8 +60,8 @@ export async function modelFunction(
       return { values: Float64Array.from(values), gradients: Object.values(sites)[0] as Tensor };
     },
     async flows(points, direction, hidden) {
-      if (parseSite(at).suffix !== "")
-        throw usageError(`what flows through a hidden site can be followed from a whole site, not from "${at}"`);
+      if (parseSite(at).suffix !== "" || site.axes[1] !== "position")
+        throw usageError(`what flows through a hidden site is followed from a whole site of single tokens, not "${at}"`);
       const through = readSite(model, hidden);
       // A clamp that changes nothing: what the metric reads at one position must be read through this value.
       const view = clamped(points).with(clamp(hidden, (x) => x));
@@ -71,11 +71,13 @@ export async function modelFunction(
         (context, { direction: along }) => {
           const value = rowNumbers(context, of);
           const [x, y] = [context.site(site.name), context.site(hidden)];
-          const traced = traceFlows(value, x, y, along as Value, { at, hidden });
+          // Every row is the prompt, so positions pick the direction's rows in the graph's own sizes.
+          const everywhere = gather(along as Value, context.positions);
+          const traced = traceFlows(value, x, y, everywhere, { at, hidden });
           separates = traced.separates;
           return { flows: traced.flows };
         },
-        { inputs: { direction: reshaped(direction, [1, ...direction.shape]) } },
+        { inputs: { direction } },
       );
       return { flows: flows as Tensor, features: through.features, separates };
     },

@@ -1,6 +1,6 @@
 /** A number that a network computes as a differentiable function of one of its inputs or sites. */
 import { usageError } from "../errors.js";
-import { type Dim, input, pullback, type Value } from "../graph/index.js";
+import { type Dim, expand, input, pullback, type Value } from "../graph/index.js";
 import type { Network, NetworkCall } from "../model/index.js";
 import { reshaped, row, type Tensor, toNumbers, zeros } from "../runtime/index.js";
 import { type DifferentiableFunction, ones, traceFlows } from "./differentiable.js";
@@ -130,7 +130,7 @@ function compileFlows(view: Network, { of, at, hidden, layout, direction }: Flow
         throw usageError(
           `${name} has shape [${y.shape.join(", ")}]; its first dimension must count rows as that of ${at} does`,
         );
-      const traced = traceFlows(number, x, y, call.input(names.direction), { at, hidden: name });
+      const traced = traceFlows(number, x, y, expand(call.input(names.direction), x.shape), { at, hidden: name });
       separates = traced.separates;
       return { [names.result]: traced.flows };
     },

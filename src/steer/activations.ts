@@ -2,7 +2,7 @@
 import { usageError } from "../errors.js";
 import { div, reshape, type Value } from "../graph/index.js";
 import type { ComputeContext, Model, Prompt, SiteDescription } from "../model/index.js";
-import { elementCount, type Tensor, tensorOf } from "../runtime/index.js";
+import { elementCount, type Tensor, tensorOf, zeros } from "../runtime/index.js";
 import { type BatchOptions, batchesOf, pause } from "./batches.js";
 import { checkPositions, countPositions, type Positions, singlePosition, sumOverPositions } from "./positions.js";
 
@@ -38,7 +38,8 @@ export async function promptActivations(
 ): Promise<Tensor<"float64">[]> {
   checkPositions(positions);
   const batches = batchesOf(model, prompts, options.batchTokens, options.what);
-  const parts = sites.map((): number[] => []);
+  const sizes = sites.map((site) => elementCount(tokenShape(site)));
+  const found = sizes.map((size) => zeros("float64", [prompts.length, size]));
   let done = 0;
   for (const ids of batches) {
     await pause(options.signal);
@@ -56,14 +57,12 @@ export async function promptActivations(
       { inputs: { counts } },
     );
     sites.forEach((site, i) => {
-      for (const x of outputs[outputName(site)]?.data as Float32Array) parts[i]?.push(x);
+      found[i]?.data.set(outputs[outputName(site)]?.data as Float32Array, done * (sizes[i] as number));
     });
     done += ids.length;
     options.onProgress?.(done, prompts.length);
   }
-  return sites.map((site, i) =>
-    tensorOf("float64", [prompts.length, elementCount(tokenShape(site))], parts[i] as number[]),
-  );
+  return found;
 }
 
 const outputName = ({ name }: SiteDescription) => `activation at ${name}`;

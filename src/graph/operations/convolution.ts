@@ -21,6 +21,7 @@ import {
 } from "./operation.js";
 import { reduceSum } from "./reduction.js";
 import {
+  extentOf,
   named,
   numbersOf,
   overExamples,
@@ -147,7 +148,7 @@ const convolutionOperation: Operation<ConvolutionAttributes> = {
     const gradients = [toInput(g, w, x, attributes), toKernel(x, g, w, attributes)];
     return bias === undefined ? gradients : [...gradients, channelSum(g)];
   },
-  batch: (inputs, batched, node) => batchedForm(convolutionOperation, [1, 0], 1)(inputs, batched, node),
+  batch: batchedForm(() => convolutionOperation, [1, 0], 1),
   reference(inputs, attributes) {
     const [x, w, bias] = inputs as readonly [ReferenceTensor, ReferenceTensor, ReferenceTensor?];
     const positions = positionsOf(x.shape.slice(2), w.shape.slice(2), attributes) as number[];
@@ -184,7 +185,7 @@ const transposeOperation: Operation<TransposeAttributes> = {
     const gradients = [applyOne(convolutionOperation, [g, w], attributes), toKernel(g, y, w, attributes)];
     return bias === undefined ? gradients : [...gradients, channelSum(g)];
   },
-  batch: (inputs, batched, node) => batchedForm(transposeOperation, [1, 0], 1)(inputs, batched, node),
+  batch: batchedForm(() => transposeOperation, [1, 0], 1),
   reference(inputs, attributes) {
     const [y, w, bias] = inputs as readonly [ReferenceTensor, ReferenceTensor, ReferenceTensor?];
     const channels = (w.shape[1] as number) * attributes.groups;
@@ -221,7 +222,7 @@ const weightOperation: Operation<WeightAttributes> = {
     const attributes = formOf(node.attributes as WeightAttributes);
     return [toInput(y, v, x, attributes), applyOne(convolutionOperation, [x, v], attributes)];
   },
-  batch: (inputs, batched, node) => batchedForm(weightOperation, [1, 1], 0)(inputs, batched, node),
+  batch: batchedForm(() => weightOperation, [1, 1], 0),
   reference(inputs, attributes) {
     const [x, y] = inputs as readonly [ReferenceTensor, ReferenceTensor];
     const shape = [y.shape[1] as number, (x.shape[1] as number) / attributes.groups, ...attributes.kernel];
@@ -249,69 +250,67 @@ function toKernel(x: Value, g: Value, w: Value, attributes: ConvolutionAttribute
  * with the input's channels folded into its last axis, where the kernel steps over whole pixels. Tap by tap of each channel
  * apart, the runtime would multiply matrices of 9 columns (for 3 x 3 taps) instead of 9 times the channels: 3 times slower.
  */
-function emitWeight(
-  node: Node,
-  { strides, dilations, pads, groups, kernel }: WeightAttributes,
-  emitter: Emitter,
-): void {
+function emitWeight(node: Node, own: WeightAttributes, emitter: Emitter): void {
   const [x, y] = node.inputs as readonly [Value, Value];
-  const rank = kernel.length;
-  const last = rank - 1;
-  const spatial = spatialOf(x);
-  const axes = kernel.map((_, i) => i);
+  const { strides, dilations, pads, groups, kernel } = own;
+  const last = kernel.length - 1;
   const channels = (x.shape[1] as number) / groups;
-  const [batch, outputs] = [x.shape[0] as Dim, y.shape[1] as Dim];
-  const reshaped = (name: string, shape: readonly Dim[]) =>
-    emitter.node("Reshape", [name, emitter.dims(shape)])[0] as string;
-  const transposed = (name: string, perm: readonly number[], outputs?: string[]) =>
-    emitter.node("Transpose", [name], { attributes: { perm }, ...(outputs && { outputs }) })[0] as string;
-  const widened = (values: readonly number[]) => values.map((n, i) => (i % rank === last ? n * channels : n));
-
-  const channelsLast =
-    groups === 1 // by itself, since the runtime is slow to move several axes at once
-      ? transposed(emitter.name(x), [0, ...axes.map((i) => i + 2), 1])
-      : transposed(reshaped(emitter.name(x), [batch, groups, channels, ...spatial]), [
-          1,
-          0,
-          ...axes.map((i) => i + 3),
-          2,
-        ]);
-  const signal = reshaped(channelsLast, [
-    1,
-    multiplyDims(groups, batch),
-    ...spatial.slice(0, last),
-    multiplyDims(spatial[last] as Dim, channels),
-  ]);
-  const taps = transposed(emitter.name(y), [1, 0, ...axes.map((i) => i + 2)]);
+  const widened = (values: readonly number[]) => values.map((n, i) => (i % kernel.length === last ? n * channels : n));
+  const permutation = y.shape.map((_, i) => (i < 2 ? 1 - i : i));
+  const [taps] = emitter.node("Transpose", [emitter.name(y)], { attributes: { perm: permutation } }) as [string];
   const attributes = {
-    strides: axes.map((i) => (i === last ? 1 : (dilations[i] as number))),
+    strides: dilations.map((n, i) => (i === last ? 1 : n)),
     dilations: widened(strides),
     pads: widened(pads),
     group: groups,
   };
-  const [sums] = emitter.node("Conv", [signal, taps], { attributes }) as [string];
+  const [sums] = emitter.node("Conv", [emitFolded(x, groups, emitter), taps], { attributes }) as [string];
+  emitCut(sums, node, own, emitter);
+}
 
-  // Places that no window reaches made sums beyond the kernel; a dilated kernel's last axis has sums between its taps.
-  const rests = restsOf(spatial, kernel, { strides, dilations, pads });
-  const made = kernel.map((n, i) =>
-    i === last
-      ? (n - 1) * (dilations[i] as number) + 1 + (rests[i] as number)
-      : n + Math.floor((rests[i] as number) / (dilations[i] as number)),
-  );
-  const steps = axes.map((i) => (i === last ? (dilations[i] as number) : 1));
-  const apart = reshaped(sums, [outputs, ...made, channels]);
-  const exact = steps.every((step) => step === 1) && made.every((n, i) => n === kernel[i]);
-  const ends = kernel.map((n, i) => (n - 1) * (steps[i] as number) + 1);
-  const sliced = exact
-    ? apart
-    : (emitter.node("Slice", [
-        apart,
-        emitter.int64(kernel.map(() => 0)),
-        emitter.int64(ends),
-        emitter.int64(axes.map((i) => i + 1)),
-        emitter.int64(steps),
-      ])[0] as string);
-  transposed(sliced, [0, rank + 1, ...axes.map((i) => i + 1)], [emitter.name(node.outputs[0] as Value)]);
+/** `x` [N, groups * c, ...sizes] as one signal [1, groups * N, ..., size * c]. */
+function emitFolded(x: Value, groups: number, emitter: Emitter): string {
+  const sizes = spatialOf(x);
+  const channels = (x.shape[1] as number) / groups;
+  const reshaped = (name: string, shape: readonly Dim[]) =>
+    emitter.node("Reshape", [name, emitter.dims(shape)])[0] as string;
+  const transposed = (name: string, perm: readonly number[]) =>
+    emitter.node("Transpose", [name], { attributes: { perm } })[0] as string;
+  const channelsLast =
+    groups === 1 // by itself, since the runtime is slow to move several axes at once
+      ? transposed(emitter.name(x), [0, ...sizes.map((_, i) => i + 2), 1])
+      : transposed(reshaped(emitter.name(x), [x.shape[0] as Dim, groups, channels, ...sizes]), [
+          ...[1, 0],
+          ...sizes.map((_, i) => i + 3),
+          2,
+        ]);
+  const folded = sizes.map((size, i) => (i === sizes.length - 1 ? multiplyDims(size, channels) : size));
+  return reshaped(channelsLast, [1, multiplyDims(groups, x.shape[0] as Dim), ...folded]);
+}
+
+/**
+ * The kernel's gradient out of the sums [1, O, ..., taps * c]: places that no window reaches made sums beyond the kernel,
+ * and a dilated kernel has sums between its taps on the last axis.
+ */
+function emitCut(sums: string, node: Node, own: WeightAttributes, emitter: Emitter): void {
+  const [made] = node.outputs as readonly [Value];
+  const { kernel, dilations } = own;
+  const last = kernel.length - 1;
+  const rests = restsOf(spatialOf(node.inputs[0] as Value), kernel, own);
+  const steps = dilations.map((n, i) => (i === last ? n : 1));
+  const sizes = kernel.map((n, i) => {
+    const [dilation, rest] = [dilations[i] as number, rests[i] as number];
+    return i === last ? extentOf(n, dilation) + rest : n + Math.floor(rest / dilation);
+  });
+  const [outputs, channels] = made.shape as readonly [Dim, Dim];
+  const [apart] = emitter.node("Reshape", [sums, emitter.dims([outputs, ...sizes, channels])]) as [string];
+  const axes = kernel.map((_, i) => i + 1);
+  const exact = sizes.every((size, i) => size === kernel[i]);
+  const ends = kernel.map((n, i) => extentOf(n, steps[i] as number));
+  const bounds = [kernel.map(() => 0), ends, axes, steps].map((values) => emitter.int64(values));
+  const [cut] = exact ? [apart] : emitter.node("Slice", [apart, ...bounds]);
+  const perm = [0, kernel.length + 1, ...axes];
+  emitter.node("Transpose", [cut as string], { attributes: { perm }, outputs: [emitter.name(made)] });
 }
 
 /**
@@ -320,11 +319,12 @@ function emitWeight(
  * batched kernels.)
  */
 function batchedForm<A extends ConvolutionAttributes>(
-  operation: Operation<A>,
+  own: () => Operation<A>,
   axes: readonly [number, number],
   output: number,
 ): BatchRule {
   return (inputs, batched, node) => {
+    const operation = own();
     const attributes = node.attributes as A;
     const [a, b, bias] = inputs as readonly [Value, Value, Value?];
     if (output === 1 && !batched[1] && !batched[2])
@@ -337,8 +337,8 @@ function batchedForm<A extends ConvolutionAttributes>(
         : applyOne(operation, [a, b], attributes);
     if (bias === undefined) return [form];
     const ones = spatialOf(node.inputs[0] as Value).map(() => 1);
-    const own = batched[2] ? [bias.shape[0] as Dim, 1, bias.shape[1] as Dim] : [bias.shape[0] as Dim];
-    return [add(form, reshape(bias, [...own, ...ones]))];
+    const channels = batched[2] ? [bias.shape[0] as Dim, 1, bias.shape[1] as Dim] : [bias.shape[0] as Dim];
+    return [add(form, reshape(bias, [...channels, ...ones]))];
   };
 }
 

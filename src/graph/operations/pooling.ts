@@ -283,6 +283,7 @@ export function lpPool(
   kernel: number | readonly number[],
   { p = 2, ...options }: PoolingOptions & { readonly p?: number } = {},
 ): Value {
+  if (!Number.isInteger(p) || p < 1) throw usageError(`lpPool: p must be a whole number of at least 1, not ${p}`);
   return applyOne(lpOperation, [x], { ...poolAttributes("lpPool", x, kernel, options), p });
 }
 
@@ -302,19 +303,21 @@ export function globalMaxPool(x: Value): Value {
  * Means over as many windows of nearly equal size as the result has places (PyTorch's adaptive pooling): place i is the
  * mean of those from i n / m, rounded down, to (i + 1) n / m, rounded up.
  *
- * @param x [N, C, ...spatial], whose spatial sizes n are numbers, or multiples of
+ * @param x [N, C, ...spatial]; where a size of the result is not 1, the axis must have a number n of places
  * @param sizes the spatial sizes m of the result
  */
 export function adaptiveAveragePool(x: Value, sizes: readonly number[]): Value {
   const spatial = named("adaptiveAveragePool", x, () => {
     perAxis("sizes", sizes, spatialOf(x).length);
+    const averaged = spatialOf(x).map((n, i) => (sizes[i] === 1 ? 1 : n));
+    numbersOf("a spatial size", averaged);
     return spatialOf(x);
   });
   const kernel = spatial.map((n, i) => divideDims(n, sizes[i] as number));
   if (kernel.every((n) => typeof n === "number")) return averagePool(x, kernel);
   return spatial.reduce((value: Value, n, i) => {
-    const [from] = named("adaptiveAveragePool", x, () => numbersOf("a spatial size", [n])) as [number];
-    return mapAxis(value, i + 2, shares(from, sizes[i] as number));
+    const to = sizes[i] as number;
+    return to === 1 ? reduceMean(value, i + 2, { keepDims: true }) : mapAxis(value, i + 2, shares(n as number, to));
   }, x);
 }
 

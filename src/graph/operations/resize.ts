@@ -1,7 +1,7 @@
 /**
  * Resizing: a linear map along each spatial axis, written as the product with a matrix of interpolation weights that is
- * built from the sizes. (The runtime's own kernel takes as long for linear interpolation and 20 to 60 times as long for
- * cubic; and a product has its gradient already.)
+ * built from the sizes. (The runtime's own kernel takes about as long for linear interpolation, less where an image shrinks
+ * much, and 20 to 60 times as long for cubic; and a product has its gradient already.)
  */
 import { usageError } from "../../errors.js";
 import { type Dim, formatShape, multiplyDims } from "../dims.js";

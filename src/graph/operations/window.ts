@@ -58,7 +58,7 @@ export function floorDivide(dim: Dim, divisor: number): { quotient: Dim; rest: n
   const quotient = divideDims(subtractDims(dim, number), divisor);
   if (quotient === undefined)
     throw new Error(
-      `the size ${dim} under a stride of ${divisor} is not known: it must be a number or ${divisor} times one`,
+      `how often a stride of ${divisor} goes into ${dim} is not known: the size must be a number or a multiple such as "${divisor}*n"`,
     );
   const whole = Math.floor(number / divisor);
   return { quotient: addDims(quotient, whole), rest: number - whole * divisor };

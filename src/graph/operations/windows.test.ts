@@ -232,7 +232,8 @@ describe("poolings", () => {
     expect(globalMaxPool(value("n", 2, "h", "w")).shape).toEqual(["n", 2, 1, 1]);
   });
 
-  it("adapt to symbolic sizes where they divide", () => {
+  it("adapt by one pooling where sizes divide, and to symbolic sizes where one number is left", () => {
+    expect(adaptiveAveragePool(value("n", 2, "h", 4), [1, 2]).shape).toEqual(["n", 2, 1, 2]);
     expect(adaptiveAveragePool(value("n", 2, 6, 4), [3, 2]).node.operation).toBe("averagePool");
     expect(adaptiveAveragePool(value("n", 2, 5, 4), [3, 3]).shape).toEqual(["n", 2, 3, 3]);
   });
@@ -268,7 +269,7 @@ describe("errors", () => {
     [
       "a size that a stride can't divide",
       () => convolution(x, w, { strides: 2 }),
-      /size w - 3 under a stride of 2 is not known: it must be a number or 2 times one/,
+      /a stride of 2 goes into w - 3 is not known: the size must be a number or a multiple such as "2\*n"/,
     ],
     ["channels", () => convolution(x, value(2, 3, 3, 3)), /the kernel is for 3 channels of input, not 4/],
     ["groups", () => convolution(x, value(3, 2, 3, 3), { groups: 2 }), /3 channels do not divide into 2 groups/],
@@ -322,6 +323,12 @@ describe("errors", () => {
       "ceilMode with padding that counts",
       () => averagePool(value(1, 1, 4), 2, { ceilMode: true, countIncludePad: true }),
       /ceilMode and countIncludePad together are not supported/,
+    ],
+    ["a norm of half", () => lpPool(value(1, 1, 4), 2, { p: 0.5 }), /p must be a whole number of at least 1, not 0.5/],
+    [
+      "a symbolic size to adapt",
+      () => adaptiveAveragePool(value(1, 1, "h"), [2]),
+      /a spatial size must be a number, not h/,
     ],
     ["whole numbers", () => averagePool(input("i", "int64", [1, 1, 4]), 2), /takes floating-point numbers, not int64/],
     ["sizes and scales", () => resize(value(1, 1, 4), { sizes: [2], scales: [2] }), /give either sizes or scales/],

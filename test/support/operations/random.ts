@@ -1,16 +1,7 @@
 /** Generated cases of random numbers: keys of any rank and shapes of any size, some symbolic. */
 import fc from "fast-check";
 import { add, type Dim, randomBits, randomNormal, type Value } from "../../../src/graph/index.js";
-import {
-  exact,
-  finish,
-  type OperationCases,
-  shapeOf,
-  size,
-  sizeOrNone,
-  tensorArbitrary,
-  whole,
-} from "./case.js";
+import { exact, finish, type OperationCases, shapeOf, size, sizeOrNone, tensorArbitrary, whole } from "./case.js";
 
 const word = fc.oneof(fc.integer({ min: 0, max: 2 ** 32 - 1 }), fc.constantFrom(0, 1, 2 ** 32 - 1));
 

@@ -2,10 +2,22 @@
  * What the methods of this room share: which input of a network is the image, and the number a row that they explain,
  * attack or maximise. The class of each row is an input of the graph, so that another class is no new session.
  */
+import { setImmediate } from "node:timers/promises";
 import { usageError } from "../errors.js";
-import { type Dim, formatShape, gatherElements, isFloat, reshape, type Value } from "../graph/index.js";
+import {
+  constantLike,
+  type Dim,
+  expand,
+  formatShape,
+  type GradientRule,
+  gatherElements,
+  isFloat,
+  pullback,
+  reshape,
+  type Value,
+} from "../graph/index.js";
 import type { Network, NetworkCall, NetworkFunction, NetworkProgram } from "../model/index.js";
-import { type Tensor, tensorOf } from "../runtime/index.js";
+import { elementCount, type Tensor, tensorOf, zeros } from "../runtime/index.js";
 
 /** A class, as an index of the scores; or one number a row, [batch], of any sites. */
 export type Target = number | ((call: NetworkCall) => Value);
@@ -105,4 +117,68 @@ export function compileWithClasses(network: Network, image: Value, fn: NetworkFu
 /** The feed of each row's class. */
 export function classFeed(classes: ArrayLike<number>): Feeds {
   return { [classInput]: tensorOf("int64", [classes.length], classes) };
+}
+
+export interface TargetOptions extends ClassifierOptions {
+  /** What is explained, or several of them: the results have a dimension for them, after the batch's. */
+  readonly of: Target | readonly Target[];
+}
+
+/** What a method computes of one target: outputs [batch, ...] by name, of the number a row and of the image. */
+export type TargetFunction = (call: NetworkCall, value: Value, image: Value) => Record<string, Value>;
+
+/**
+ * The outputs of `fn` for every target of `of`, [batch, targets, ...] by name. All classes run through one compiled graph.
+ */
+export async function forTargets(
+  network: Network,
+  feeds: Feeds,
+  { of, input, ...options }: TargetOptions,
+  fn: TargetFunction,
+): Promise<Record<string, Tensor>> {
+  const targets = typeof of === "number" || typeof of === "function" ? [of] : of;
+  if (targets.length === 0) throw usageError("name at least one target in `of`");
+  const image = imageInput(network, input);
+  const batch = imageOf(feeds, image.name).shape[0] as number;
+  const classes = targets.filter((target) => typeof target === "number");
+  const site = classes.length === 0 ? "" : scoresSite(network, classes, options);
+  const programOf = (target: Target) =>
+    compileWithClasses(network, image.value, (call) => fn(call, targetValue(call, target, site), image.value));
+  const ofClasses = classes[0] === undefined ? undefined : programOf(classes[0]);
+  const found: Record<string, Tensor>[] = [];
+  for (const target of targets) {
+    const program = typeof target === "number" && ofClasses !== undefined ? ofClasses : programOf(target);
+    const index = typeof target === "number" ? target : 0;
+    found.push(await program({ ...feeds, ...classFeed(new Array(batch).fill(index)) }));
+    await setImmediate(); // the runtime blocks while it runs: let progress show and Ctrl-C arrive
+  }
+  const names = Object.keys(found[0] as Record<string, Tensor>);
+  return Object.fromEntries(names.map((name) => [name, stackedRows(found.map((outputs) => outputs[name] as Tensor))]));
+}
+
+/** Tensors [batch, ...] of one shape as one, [batch, count, ...]. */
+function stackedRows(parts: readonly Tensor[]): Tensor {
+  const [batch, ...rest] = (parts[0] as Tensor).shape as [number, ...number[]];
+  const result = zeros("float32", [batch, parts.length, ...rest]);
+  const size = elementCount(rest);
+  parts.forEach(({ data }, t) => {
+    for (let b = 0; b < batch; b++)
+      result.data.set((data as Float32Array).subarray(b * size, (b + 1) * size), (b * parts.length + t) * size);
+  });
+  return result;
+}
+
+/**
+ * The gradient at `at` of one number a row, through other rules for some operations where given. Throws where the number
+ * does not depend on it.
+ */
+export function gradientAt(
+  value: Value,
+  at: Value,
+  what: string,
+  rules: ReadonlyMap<string, GradientRule> = new Map(),
+): Value {
+  const [gradient] = pullback(new Map([[value, expand(constantLike(value, 1), value.shape)]]), [at], { rules });
+  if (gradient !== undefined) return gradient;
+  throw usageError(`the target does not depend on ${what}, so it has no gradient there: name an earlier site`);
 }
