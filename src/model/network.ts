@@ -10,6 +10,7 @@ import {
   type Graph,
   input,
   inputsOf,
+  type MarkSite,
   nodeCount,
   pullback,
   type SiteFunction,
@@ -99,7 +100,7 @@ export interface Network {
  * A network of a traced function. Weights are fed, so that views with other weights share what is compiled.
  *
  * @param options.runtime where it runs; one of its own unless given, closed with the network
- * @throws where `build` reads a weight that is not given
+ * @throws where `build` reads a weight that is not given, or gives two values one name
  */
 export function createNetwork(
   { inputs, weights = {}, build }: NetworkDefinition,
@@ -116,7 +117,8 @@ export function createNetwork(
     known.set(name, value);
     return value;
   };
-  const graph = trace((values, site) => {
+  const graph = trace((values, mark) => {
+    const site = markOnce(mark);
     for (const [name, value] of Object.entries(values)) site(name, value);
     const outputs = build({ inputs: values, weight: weightNamed, site });
     for (const [name, value] of Object.entries(outputs)) site(name, value);
@@ -125,6 +127,17 @@ export function createNetwork(
   const own = runtime ?? createRuntime();
   const close = runtime === undefined ? () => own.close() : async () => {};
   return viewOf({ graph, weights: new Map(Object.entries(weights)), runtime: own, close });
+}
+
+/** Marks sites, and refuses a second value under a name: it would hide the first. */
+function markOnce(mark: MarkSite): MarkSite {
+  const marked = new Map<string, Value>();
+  return (name, value) => {
+    if ((marked.get(name) ?? value) !== value)
+      throw usageError(`two values of the network are named "${name}" (inputs, sites, outputs): rename one`);
+    marked.set(name, value);
+    return mark(name, value);
+  };
 }
 
 interface View {

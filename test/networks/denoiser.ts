@@ -36,7 +36,7 @@ export const denoiser: NetworkForm = {
     const residual = (x: Value) => {
       const first = site("conv1", conv(silu(site("norm1", groupNorm(x, 2, "norm1"))), "conv1", { pads: 1 }));
       const timed = add(first, unsqueeze(clock(), 2, 3));
-      const second = site("conv2", conv(silu(site("norm2", groupNorm(timed, 3, "norm2"))), "conv2", { pads: 1 }));
+      const second = conv(silu(site("norm2", groupNorm(timed, 3, "norm2"))), "conv2", { pads: 1 });
       return add(second, conv(x, "skip"));
     };
     const attend = (x: Value) => {
@@ -46,6 +46,6 @@ export const denoiser: NetworkForm = {
       const z = transpose(attention(q, k, v).output, [0, 1, 3, 2]);
       return add(x, site("project", conv(reshape(z, ["batch", channels, height, width]), "project")));
     };
-    return { image: attend(residual(image)) };
+    return { denoised: attend(residual(image)) };
   },
 };

@@ -77,7 +77,7 @@ export function compareDissimilarity(
   const all = Array.from({ length: count }, (_, i) => i);
   const meanAt = (places: ArrayLike<number>) => {
     const pairs = pairsOf(places);
-    const [mine] = [entriesAt(own, pairs)];
+    const mine = entriesAt(own, pairs);
     return meanOf(others.map((other) => similarityOf(mine, entriesAt(other, pairs))));
   };
   const vector = entriesAt(own, pairsOf(all));
@@ -101,7 +101,10 @@ export function compareDissimilarity(
  * subject is expected. The mean of subjects is taken of what the measure sees of each: ranks, standard scores or unit
  * vectors. Throws for fewer than 2 subjects.
  */
-export function noiseCeiling(subjects: readonly DissimilarityInput[], measure: ComparisonMeasure = "spearman"): NoiseCeiling {
+export function noiseCeiling(
+  subjects: readonly DissimilarityInput[],
+  measure: ComparisonMeasure = "spearman",
+): NoiseCeiling {
   if (subjects.length < 2) throw usageError(`a noise ceiling needs at least 2 subjects, not ${subjects.length}`);
   const [count] = sizeOf(readDissimilarity(subjects[0] as DissimilarityInput, "the first subject"));
   const pairs = pairsOf(Array.from({ length: count }, (_, i) => i));
@@ -115,7 +118,12 @@ function ceilingOf(subjects: readonly Float64Array[], measure: ComparisonMeasure
   const similarityOf = comparisonOf(measure);
   const seen = subjects.map(comparable[measure]);
   const total = (seen[0] as Float64Array).map((_, k) => seen.reduce((sum, own) => sum + (own[k] as number), 0));
-  const lower = subjects.map((own, s) => similarityOf(own, total.map((sum, k) => sum - (seen[s]?.[k] as number))));
+  const lower = subjects.map((own, s) =>
+    similarityOf(
+      own,
+      total.map((sum, k) => sum - (seen[s]?.[k] as number)),
+    ),
+  );
   return { lower: meanOf(lower), upper: meanOf(subjects.map((own) => similarityOf(own, total))) };
 }
 

@@ -67,8 +67,7 @@ export async function dissimilarityMatrix(
   options: DissimilarityOptions = {},
 ): Promise<Dissimilarity> {
   const { measure = "correlation", partitions } = options;
-  if (!measures.includes(measure))
-    throw usageError(`a dissimilarity is ${measures.join(", ")}, not "${measure}"`);
+  if (!measures.includes(measure)) throw usageError(`a dissimilarity is ${measures.join(", ")}, not "${measure}"`);
   if ((measure === "crossnobis") !== (partitions !== undefined))
     throw usageError("partitions are given for crossnobis, which needs them, and for no other measure");
   const rows = readRows(features, "features");

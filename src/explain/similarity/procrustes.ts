@@ -5,7 +5,7 @@
 import { usageError } from "../../errors.js";
 import { columnMoments, type Matrix, type ProductOptions, product, svd } from "../../linalg/index.js";
 import type { Runtime, Tensor } from "../../runtime/index.js";
-import { centred, readRows, sizeOf, withRuntime } from "../probes/rows.js";
+import { centred, readRows, withRuntime } from "../probes/rows.js";
 import { readPair } from "./cka.js";
 import { dot } from "./dissimilarity.js";
 
@@ -44,7 +44,10 @@ export async function procrustes(x: Tensor, y: Tensor, options: ProcrustesOption
   return withRuntime(options.runtime, async (runtime) => {
     const cross = await product(first.unit, second.unit, { runtime, transpose: { left: true } });
     const { u, values, v } = await svd(cross, { runtime });
-    const cosine = Math.min(1, values.reduce((sum, value) => sum + value, 0));
+    const cosine = Math.min(
+      1,
+      values.reduce((sum, value) => sum + value, 0),
+    );
     const [a, b] = normalize ? [1, 1] : [first.norm, second.norm];
     const factor = scaling ? (b / a) * cosine : 1; // the scale of x in the units that distance is measured in
     const left = (factor * a) ** 2 + b ** 2 - 2 * factor * a * b * cosine;
@@ -78,6 +81,9 @@ export function procrustesSide(features: Tensor, name: string): ProcrustesSide {
 /** The cosine of the Procrustes angle, |x'y|_*: 1 where a rotation makes the two equal. */
 export async function procrustesCosine(x: ProcrustesSide, y: ProcrustesSide, runtime: Runtime): Promise<number> {
   const cross = await product(x.unit, y.unit, { runtime, transpose: { left: true } });
-  const values = Math.min(...sizeOf(cross)) > 0 ? (await svd(cross, { runtime })).values : [];
-  return Math.min(1, values.reduce((sum: number, value: number) => sum + value, 0));
+  const { values } = await svd(cross, { runtime });
+  return Math.min(
+    1,
+    values.reduce((sum, value) => sum + value, 0),
+  );
 }

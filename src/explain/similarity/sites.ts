@@ -76,10 +76,9 @@ export async function rsaSites(
     throw usageError("the models split a prompt into unequal numbers of tokens: compare one position or the mean");
   const [rows, columns] = [[...own.features.keys()], [...other.features.keys()]];
   return withRuntime(options.runtime, async (runtime) => {
-    const context = { options, runtime };
-    const row = measures[measure](context);
-    const left = await row(own.features);
-    const compare = await left(same ? undefined : other.features);
+    const left = [...own.features.values()];
+    const right = same ? left : [...other.features.values()];
+    const compare = await measures[measure](left, right, { options, runtime });
     const values: number[][] = [];
     for (let i = 0; i < rows.length; i++) {
       const line: number[] = [];
@@ -94,3 +93,72 @@ export async function rsaSites(
     return { measure, rows, columns, values, examples: own.prompts.length, tokens: own.tokens };
   });
 }
+
+interface Context {
+  readonly options: RsaSitesOptions;
+  readonly runtime: Runtime;
+}
+
+/** Prepares both lists of features, and compares one of the first with one of the second by their places. */
+type Measure = (
+  left: readonly Tensor[],
+  right: readonly Tensor[],
+  context: Context,
+) => Promise<(i: number, j: number) => number | Promise<number>>;
+
+/** A measure from what it needs of each side alone and how two of those compare. */
+function measureOf<T>(
+  prepare: (features: Tensor, context: Context) => T | Promise<T>,
+  compare: (a: T, b: T, context: Context) => number | Promise<number>,
+): Measure {
+  return async (left, right, context) => {
+    const prepared = async (list: readonly Tensor[]) => {
+      const results: T[] = [];
+      for (const features of list) {
+        context.options.signal?.throwIfAborted();
+        results.push(await prepare(features, context));
+      }
+      return results;
+    };
+    const own = await prepared(left);
+    const others = right === left ? own : await prepared(right);
+    return (i, j) => compare(own[i] as T, others[j] as T, context);
+  };
+}
+
+const fullBasis = (features: Tensor, { runtime }: Context) =>
+  basisOf(readRows(features, "features", 3), cutOf(features, {}), runtime);
+
+const meanCorrelation = async (a: Matrix, b: Matrix, { runtime }: Context) => {
+  const correlations = await correlationsOf(a, b, runtime);
+  return correlations.reduce((sum, value) => sum + value, 0) / correlations.length;
+};
+
+const measures: Readonly<Record<SimilarityMeasure, Measure>> = {
+  cka: measureOf((features, { options, runtime }) => {
+    const { debiased = true, ...kernel } = options.cka ?? {};
+    return centredKernel(readRows(features, "features", debiased ? 4 : 2), { ...kernel, debiased, runtime });
+  }, alignment),
+  rsa: measureOf(
+    async (features, { options, runtime }) => {
+      const { dissimilarity = "correlation" } = options.rsa ?? {};
+      return entriesOf((await dissimilarityMatrix(features, { measure: dissimilarity, runtime })).matrix);
+    },
+    (a, b, { options }) => comparisonOf(options.rsa?.comparison ?? "spearman")(a, b),
+  ),
+  cca: measureOf(fullBasis, (a: Basis, b: Basis, context) => meanCorrelation(a.basis, b.basis, context)),
+  svcca: measureOf(
+    (features, { options, runtime }) =>
+      principalBasis(
+        readRows(features, "features", 3),
+        options.keep === undefined ? {} : { keep: options.keep },
+        runtime,
+      ),
+    meanCorrelation,
+  ),
+  pwcca: measureOf(fullBasis, (a: Basis, b: Basis, { runtime }) => projectionWeighted(a, b.basis, runtime)),
+  procrustes: measureOf(
+    (features) => procrustesSide(features, "features"),
+    (a: ProcrustesSide, b: ProcrustesSide, { runtime }) => procrustesCosine(a, b, runtime),
+  ),
+};

@@ -3,6 +3,7 @@ import { sameShape } from "../dims.js";
 import type { Value, ValueType } from "../graph.js";
 import { abs, add, div, mul, sub } from "./arithmetic.js";
 import { allBatched, broadcasting } from "./batching.js";
+import { cast } from "./casting.js";
 import { and, greater, less, where } from "./comparison.js";
 import { floats } from "./dtypes.js";
 import { applyOne, type Operation } from "./operation.js";

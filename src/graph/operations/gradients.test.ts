@@ -26,6 +26,7 @@ import {
   type Tensor,
   tensorOf,
   toNumbers,
+  topologicalOrder,
   trace,
   type Value,
   type ValueType,
@@ -172,7 +173,11 @@ describe.each([...operations.keys()])("the gradient of %s", (name) => {
       expect(worst(numbersOf(own, backward), difference(own, scalar, entry)), label).toBeLessThan(
         differenceTolerance(entry),
       );
-      if (operation?.gradient === flat) expect(wanted.every((slope) => Math.abs(slope) < 1e-9)).toBe(true);
+      const takesInputs = topologicalOrder(value.outputs.values()).some(
+        (node) => node.operation === name && node.inputs.length > 0,
+      );
+      if (operation?.gradient === flat && takesInputs)
+        expect(wanted.every((slope) => Math.abs(slope) < 1e-9)).toBe(true);
     }
   });
 
