@@ -4,7 +4,7 @@
  */
 import { readFileSync } from "node:fs";
 import { beforeAll, describe, expect, it } from "vitest";
-import { argMax, cast, pow, reduceSum, tanh, type Value } from "../src/graph/index.js";
+import { argMax, cast, gradients, pow, reduceSum, tanh, type Value } from "../src/graph/index.js";
 import {
   add,
   type Clamp,
@@ -20,6 +20,7 @@ import {
 } from "../src/model/index.js";
 import { type Tensor, tensorOf, toNumbers } from "../src/runtime/index.js";
 import { worstGradient } from "./networks/compare.js";
+import { sketch, sketchError } from "./support/sketch.js";
 import { openTiny } from "./support/tinyModel.js";
 
 const folder = new URL("./fixtures/gradients/", import.meta.url).pathname;
@@ -103,7 +104,7 @@ describe.each(Object.entries(cases.models))("%s", (name, { rows, clamps, metric:
     });
 
     it("agrees when it is asked for one site alone, and for the same of a function", async () => {
-      const own = sites.filter((site) => /^layers\.1\.|^logits|^finalNorm/.test(site));
+      const own = sites.filter((site) => /^layers\.1\.(attn\.scores|residPost)|^logits|^finalNorm/.test(site));
       for (const site of own)
         expect(far(await models[run].gradient(prompts, { of: metric, at: site }), run, rows, [site])).toEqual([]);
       const of = ({ metric: read }: { metric: (text: string) => Value }) => reduceSum(read(metric), 0);
@@ -162,6 +163,40 @@ describe.each(Object.entries(cases.models))("%s", (name, { rows, clamps, metric:
       expect(found.sites[part]?.shape).toEqual(cut.shape);
       expect(worstGradient(found.sites[part] as Tensor, cut).error, part).toBeLessThan(1e-6);
     }
+  });
+
+  it("agrees at every weight, by a function traced on top of the model", async () => {
+    const names = [...models.plain.weights.shapes.keys()];
+    const [prompt] = prompts as [number[]];
+    const found = await models.plain.compute(prompt, (context) => {
+      const slopes = gradients(reduceSum(context.metric(metric), 0), names.map(context.weight));
+      return Object.fromEntries(names.map((weight, i) => [`slope of ${weight}`, slopes[i] as Value]));
+    });
+    const numbers = new Map(names.map((weight) => [weight, toNumbers(found[`slope of ${weight}`] as Tensor)]));
+    const { tied, width, vocabulary } = models.plain.config;
+    if (tied) {
+      const [embed, unembed] = ["embed.weight", "unembed.weight"].map((key) => numbers.get(key) as Float64Array);
+      numbers.set(
+        "embed.weight",
+        (embed as Float64Array).map((x, i) => {
+          const [token, channel] = [Math.floor(i / width), i % width];
+          return x + ((unembed as Float64Array)[channel * vocabulary + token] as number);
+        }),
+      );
+      numbers.delete("unembed.weight");
+    }
+    const prefix = `${name}/weights/`;
+    const wanted = Object.keys(tensors).filter((key) => key.startsWith(prefix));
+    expect([...numbers.keys()].sort()).toEqual(wanted.map((key) => key.slice(prefix.length)).sort());
+    const worst = [...numbers].map(([weight, own]) => {
+      const reference = toNumbers(tensors[prefix + weight] as Tensor);
+      return { weight, error: sketchError(sketch(own), reference), norm: reference.at(-1) as number };
+    });
+    // The bias of keys moves all scores of a query alike, so its gradient is a rounding of zero.
+    const largest = Math.max(...worst.map(({ norm }) => norm));
+    expect(worst.filter(({ error, norm }) => !(error * norm <= tolerance * Math.max(norm, 1e-3 * largest)))).toEqual(
+      [],
+    );
   });
 
   it("predicts what a small step against it does to the metric", async () => {

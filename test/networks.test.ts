@@ -159,4 +159,17 @@ describe.each(Object.entries(networks))("%s", (name, { weights, inputs, sites, o
     expect(far("gradient", found)).toEqual([]);
     expect(toNumbers(value)[0]).toBeCloseTo(loss, 3); // a sum of some hundred numbers near 1
   });
+  it("is far from PyTorch's gradients where something else is differentiated", async () => {
+    const other = ({ site }: NetworkCall): Value => {
+      const first = site(outputs[0] as string);
+      return reduceSum(mul(first, first), [...first.shape.keys()]);
+    };
+    const [input] = Object.keys(inputs).filter((key) => feeds[key]?.dtype === "float32");
+    const at = [...sites.slice(0, 1), ...(input === undefined ? [] : [input])];
+    const { sites: found } = await network.gradient(feeds, { of: other, at });
+    for (const [site, own] of Object.entries(found)) {
+      const { difference, norm: size } = distance(own, `${name}/gradient/${site}`);
+      expect(difference, site).toBeGreaterThan(100 * tolerance * size);
+    }
+  });
 });

@@ -14,6 +14,7 @@ import {
   pullback,
   reduceMean,
   reduceSum,
+  reshape,
   slice,
   squeeze,
   stack,
@@ -26,7 +27,7 @@ import {
 } from "../graph/index.js";
 import { blend, type ComputeContext, type DecoderConfig, type Metric, type Model, type Token } from "../model/index.js";
 import type { Tensor } from "../runtime/index.js";
-import { alignedTokens, apart, type PatchingOptions, perRow } from "./patching.js";
+import { alignedTokens, apart, type PromptPair, perRow } from "./patching.js";
 
 /** A part of the model: what writes to the residual stream and reads from it. */
 export interface AttributionNode {
@@ -68,10 +69,9 @@ export interface AttributionGraph {
 /** Which edges a graph keeps: the `top` of the largest size (200 unless given), or all of at least a size. */
 export type Pruning = { readonly top?: number } | { readonly threshold: number };
 
-export type AttributionGraphOptions = Pick<PatchingOptions, "clean" | "corrupt"> &
+/** `metric`: a function of the logits, one number a row. */
+export type AttributionGraphOptions = PromptPair &
   Pruning & {
-    /** A function of the logits, one number a row. */
-    readonly metric: Metric;
     /** `components`: every head by itself (the default). `sublayers`: the attention of a layer as one node. */
     readonly nodes?: "components" | "sublayers";
     /** Points between the prompts at which gradients are averaged, the clean one the last; 5 unless given. 1: EAP. */
@@ -220,10 +220,7 @@ function headReader(attention: string, before: number, heads: number, stream: st
         return stack(sources.map((source, i) => through(source, own[i] as Value, [site(stream)])[0] as Value));
       });
       const each = ofHead(constant(oneHot(heads))); // [heads, q k v, batch, seq, width]
-      return concat(
-        Array.from({ length: heads }, (_, head) => squeeze(slice(each, 0, head, head + 1), 0)),
-        0,
-      );
+      return reshape(each, [heads * headInputs.length, ...each.shape.slice(2)]);
     },
   };
 }

@@ -3,14 +3,10 @@
  * when every head and MLP outside the graph computes what it computed for the corrupt prompt.
  */
 import { usageError } from "../errors.js";
-import { blend, type Metric, type Model } from "../model/index.js";
+import { blend, type Model } from "../model/index.js";
 import { type Tensor, tensorOf } from "../runtime/index.js";
 import type { AttributionNode } from "./attributionGraph.js";
-import { alignedTokens, apart, type PatchingOptions, perRow } from "./patching.js";
-
-export interface FaithfulnessOptions extends Pick<PatchingOptions, "clean" | "corrupt"> {
-  readonly metric: Metric;
-}
+import { alignedTokens, apart, type PromptPair, perRow } from "./patching.js";
 
 export interface GraphFaithfulness {
   /** The metric of the clean prompt, the corrupt prompt, and the clean prompt with only the graph's nodes its own. */
@@ -29,7 +25,7 @@ export interface GraphFaithfulness {
 export async function graphFaithfulness(
   model: Model,
   { nodes }: { readonly nodes: readonly AttributionNode[] },
-  { clean, corrupt, metric }: FaithfulnessOptions,
+  { clean, corrupt, metric }: PromptPair,
 ): Promise<GraphFaithfulness> {
   const [tokens, others] = alignedTokens(model, { clean, corrupt }).map((line) => line.map(({ id }) => id)) as [
     number[],

@@ -10,13 +10,37 @@ export {
   type AttributionTerm,
   directLogitAttribution,
 } from "./attribution.js";
+export {
+  type AttributionEdge,
+  type AttributionGraph,
+  type AttributionGraphOptions,
+  type AttributionNode,
+  attributionGraph,
+  type HeadInput,
+  type Pruning,
+  pruneGraph,
+} from "./attributionGraph.js";
+export { type AttributionPatchingOptions, attributionPatching } from "./attributionPatching.js";
+export type { PatchingUnit } from "./columns.js";
 export { type ClampEffect, clampEffect, type Mover } from "./effect.js";
+export { type GraphFaithfulness, graphFaithfulness } from "./graphFaithfulness.js";
 export { type Lens, type LensOptions, type LensPosition, logitLens } from "./lens.js";
+export { compareMaps, type MapComparison } from "./mapComparison.js";
 export {
   activationPatching,
   logitDifference,
   type PatchingMap,
   type PatchingOptions,
+  type PromptPair,
 } from "./patching.js";
+export {
+  type PathAttributionOptions,
+  type PathMap,
+  type PathPatchingOptions,
+  pathAttribution,
+  pathPatching,
+} from "./pathPatching.js";
+export { type Relevance, type RelevanceOptions, relevance } from "./relevance.js";
+export { type RelevanceRule, relevanceRules } from "./relevanceRules.js";
 export type { SweepOptions } from "./sweep.js";
 export { type TokenProbability, topTokens } from "./tokens.js";

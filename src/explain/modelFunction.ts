@@ -61,7 +61,9 @@ export async function modelFunction(
     },
     async flows(points, direction, hidden) {
       if (parseSite(at).suffix !== "" || site.axes[1] !== "position")
-        throw usageError(`what flows through a hidden site is followed from a whole site of single tokens, not "${at}"`);
+        throw usageError(
+          `what flows through a hidden site is followed from a whole site of single tokens, not "${at}"`,
+        );
       const through = readSite(model, hidden);
       // A clamp that changes nothing: what the metric reads at one position must be read through this value.
       const view = clamped(points).with(clamp(hidden, (x) => x));

@@ -51,6 +51,9 @@ export async function networkFunction(
     throw usageError(`${name} holds ${here.dtype}; float32 is needed here: name a later site`);
   const layout = layoutOf(network, name, here);
   const shape = layout.hasRow ? here.shape.slice(1) : here.shape;
+  const wrong = features?.find((d) => !Number.isInteger(d) || d < 0 || d >= shape.length);
+  if (wrong !== undefined)
+    throw usageError(`features are dimensions of [${shape.join(", ")}], from 0; ${wrong} is none of them`);
   const view = network.with({ site: name, apply: (x) => input(names.point, x.dtype, x.shape) });
   const feedsFor = (points: Tensor) => ({
     ...repeatRows(network, feeds, layout, points.shape[0] as number),

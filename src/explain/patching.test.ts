@@ -3,7 +3,7 @@ import { afterAll, beforeAll, describe, expect, it } from "vitest";
 import { clean, corrupt, lastLogits, logSoftmax, modelsFolder } from "../../test/fixtures/explain/byHand.js";
 import { logSoftmax as logSoftmaxOf, slice, squeeze } from "../graph/index.js";
 import { type Model, open, patch, scale } from "../model/index.js";
-import { activationPatching, logitDifference, type PatchingMap } from "./index.js";
+import { activationPatching, logitDifference } from "./index.js";
 
 /** Logit differences of some units over a clean - corrupt difference of a tenth or more, in float32. */
 const tolerance = 1e-4;
@@ -109,7 +109,7 @@ describe.each(["llama-gqa", "llama-tied", "gpt2", "gpt2-odd"])("patching in %s",
 
   it("compiles one graph for the sweep, however many batches it takes", async () => {
     const sizes: [number, number][] = [];
-    let whole: PatchingMap | undefined;
+    let whole: Awaited<ReturnType<typeof run>> | undefined;
     for (const batchTokens of [1000, 36, 27, 9, 1]) {
       const before = model.statistics();
       const progress: number[] = [];

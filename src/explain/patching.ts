@@ -4,9 +4,19 @@
  */
 import { usageError } from "../errors.js";
 import { abs, reduceMax, slice, squeeze, sub, type Value } from "../graph/index.js";
-import type { ComputeContext, Metric, Model, Prompt, Recording, SiteDescription, Token } from "../model/index.js";
-import { stridesOf, type Tensor } from "../runtime/index.js";
-import { requireAxis, resolvePosition, sizesOf, wholeSites } from "./sites.js";
+import type { Axis, ComputeContext, Metric, Model, Prompt, Recording, SiteDescription, Token } from "../model/index.js";
+import type { Tensor } from "../runtime/index.js";
+import {
+  type Columns,
+  cellOf,
+  columnsOf,
+  defaultSites,
+  markColumn,
+  markShape,
+  type PatchingUnit,
+  type Place,
+} from "./columns.js";
+import { wholeSites } from "./sites.js";
 import { type SweepOptions, type SweepRun, sweep } from "./sweep.js";
 import { checkToken } from "./tokens.js";
 
@@ -23,41 +33,51 @@ export function logitDifference(answer: number, wrong: number): Metric {
   };
 }
 
-export interface PatchingMap {
+export interface PatchingMap<By extends PatchingUnit = "position" | "head"> {
   readonly sites: string[];
-  /** Positions patched: a column each, or all at once by head. */
+  /** Positions patched: counted by columns, or all at once. */
   readonly positions: number[];
-  /** By head: the head of each column. */
+  /** The heads or neurons that columns count, where they do. By position x head, a position's heads are neighbours. */
   readonly heads?: number[];
+  readonly neurons?: number[];
   /** The metric of the two prompts. */
   readonly metric: { clean: number; corrupt: number };
-  /** [sites][positions or heads]: (metric - corrupt) / (clean - corrupt); 0 changes nothing, 1 restores the clean answer. */
+  /** [sites][columns]: (metric - corrupt) / (clean - corrupt); 0 changes nothing, 1 restores the clean answer. */
   readonly recovered: number[][];
-  readonly by: "position" | "head";
+  readonly by: By;
   /** Tokens of the clean prompt. */
   readonly tokens: readonly Token[];
 }
 
-export interface PatchingOptions extends SweepOptions {
+/** Two prompts, and what tells them apart. */
+export interface PromptPair {
   readonly clean: Prompt;
   /** A prompt of as many tokens, which gets another answer. */
   readonly corrupt: Prompt;
   readonly metric: Metric;
-  /** Name or glob of whole sites; `layers.*.residPre` unless given, `layers.*.attn.z` by head. */
+}
+
+export interface PatchingOptions<By extends PatchingUnit = "position" | "head"> extends PromptPair, SweepOptions {
+  /** Name or glob of whole sites; `layers.*.residPre` unless given, `attn.z` by head, `mlp.act` by neuron. */
   readonly sites?: string;
   /** What a column is; `position` unless given. */
-  readonly by?: "position" | "head";
+  readonly by?: By;
   /** Positions to patch, negatives from the end; all unless given. */
   readonly positions?: readonly number[];
+  /**
+   * How far the patch goes from the corrupted activation (0) to the clean one; 1 unless given. What is recovered is
+   * divided by it, so that maps of any scale compare: near 0 the map is the metric's derivative along the patch.
+   */
+  readonly scale?: number;
 }
 
 /** What both prompts gave before anything was patched. */
-interface Baseline {
+export interface Baseline {
   readonly metric: { clean: number; corrupt: number };
   /** The clean activations. */
   readonly source: Recording;
   /** Whether patching a column of a site can change anything. */
-  readonly differs: (site: string, column: number) => boolean;
+  readonly differs: (site: SiteDescription, place: Place) => boolean;
 }
 
 /**
@@ -65,42 +85,71 @@ interface Baseline {
  * runs both prompts, and one for the whole sweep. Where clean and corrupted activations are equal, nothing is run: 0.
  * Throws where the prompts differ in length or the metric does not tell them apart.
  */
-export async function activationPatching(model: Model, options: PatchingOptions): Promise<PatchingMap> {
-  const { by = "position", metric } = options;
+export async function activationPatching<By extends PatchingUnit = "position">(
+  model: Model,
+  options: PatchingOptions<By>,
+): Promise<PatchingMap<By>> {
+  const { by = "position" as By, metric, scale = 1 } = options;
+  if (!Number.isFinite(scale) || scale === 0) throw usageError(`scale must be a number other than 0, not ${scale}`);
   const [tokens, corrupt] = alignedTokens(model, options);
-  const sites = wholeSites(model, options.sites ?? (by === "head" ? "layers.*.attn.z" : "layers.*.residPre"));
-  const { length } = tokens;
-  const positions = (options.positions ?? tokens.map((_, p) => p)).map((p) => resolvePosition(p, length));
-  if (positions.length === 0) throw usageError("no position was chosen");
-  const columns = by === "head" ? headsOf(sites) : positions;
-  for (const site of sites) requireAxis(site, "position");
-  const baseline = await runBaseline(model, [idsOf(tokens), idsOf(corrupt)], { sites, metric, by });
-  const marks = new Map(sites.map((site) => [site.name, markShape(site, length, by)]));
-  const cells = sites.flatMap((site, i) =>
-    columns.flatMap((column, j) => (baseline.differs(site.name, column) ? [{ site, column, i, j }] : [])),
+  const sites = wholeSites(model, options.sites ?? defaultSites(by));
+  const columns = columnsOf(sites, by, tokens.length, options.positions);
+  const baseline = await runBaseline(model, [idsOf(tokens), idsOf(corrupt)], { sites, metric, columns });
+  const marks = new Map(sites.map((site) => [site.name, markShape(site, columns)]));
+  const cells = changingCells(sites, columns, baseline);
+  const runs = cells.map(
+    ({ site, place }): SweepRun => ({
+      site: site.name,
+      mark: (weights) => markColumn(weights, site, columns, place, scale),
+    }),
   );
-  const runs = cells.map(({ site, column }): SweepRun => {
-    const places = by === "head" ? positions.map((position) => ({ position, head: column })) : [{ position: column }];
-    return { site: site.name, mark: marker(site, marks.get(site.name) as number[], places) };
-  });
   const measure = (context: ComputeContext) => ({ metric: perRow(metric, context) });
   const results = await sweep(model, { ids: idsOf(corrupt), source: baseline.source, marks, runs, measure }, options);
-  const recovered = sites.map(() => columns.map(() => 0));
-  const { clean: atClean, corrupt: atCorrupt } = baseline.metric;
+  const recovered = sites.map(() => columns.places.map(() => 0));
   cells.forEach(({ i, j }, run) => {
     const value = Number(results[run]?.metric?.data[0]);
-    (recovered[i] as number[])[j] = (value - atCorrupt) / (atClean - atCorrupt);
+    (recovered[i] as number[])[j] = share(value, baseline.metric) / scale;
   });
-  const heads = by === "head" ? { heads: columns } : {};
-  return { sites: sites.map(({ name }) => name), positions, ...heads, metric: baseline.metric, recovered, by, tokens };
+  return { ...mapOf(sites, columns, by, tokens), metric: baseline.metric, recovered };
 }
 
-const idsOf = (tokens: readonly Token[]) => tokens.map(({ id }) => id);
+/** Everything in a map but its numbers. */
+export function mapOf<By extends PatchingUnit>(
+  sites: readonly SiteDescription[],
+  { positions, indices }: Columns,
+  by: By,
+  tokens: readonly Token[],
+): Omit<PatchingMap<By>, "metric" | "recovered"> {
+  return { sites: sites.map(({ name }) => name), positions, ...indices, by, tokens };
+}
+
+/** The recovered fraction of a metric. */
+export function share(value: number, { clean, corrupt }: Baseline["metric"]): number {
+  return (value - corrupt) / (clean - corrupt);
+}
+
+/** A cell of a map. */
+export interface Cell {
+  readonly site: SiteDescription;
+  readonly place: Place;
+  /** Its row and column. */
+  readonly i: number;
+  readonly j: number;
+}
+
+/** The cells whose activations differ between the prompts: the others change nothing. */
+export function changingCells(sites: readonly SiteDescription[], { places }: Columns, { differs }: Baseline): Cell[] {
+  return sites.flatMap((site, i) =>
+    places.flatMap((place, j) => (differs(site, place) ? [{ site, place, i, j }] : [])),
+  );
+}
+
+export const idsOf = (tokens: readonly Token[]) => tokens.map(({ id }) => id);
 
 /** The tokens of two prompts of one length. Throws where the lengths differ. */
 export function alignedTokens(
   model: Model,
-  { clean, corrupt }: Pick<PatchingOptions, "clean" | "corrupt">,
+  { clean, corrupt }: Pick<PromptPair, "clean" | "corrupt">,
 ): [Token[], Token[]] {
   const both: [Token[], Token[]] = [model.tokens(clean), model.tokens(corrupt)];
   if (both[0].length === both[1].length) return both;
@@ -108,21 +157,6 @@ export function alignedTokens(
   throw usageError(
     `clean and corrupt prompt must have as many tokens, so that positions match: clean has ${first}, corrupt has ${second}`,
   );
-}
-
-/** The heads that all sites have. */
-function headsOf(sites: readonly SiteDescription[]): number[] {
-  const counts = sites.map((site) => {
-    requireAxis(site, "head");
-    return site.shape[site.axes.indexOf("head")] as number;
-  });
-  const [count] = counts as [number];
-  const other = counts.findIndex((own) => own !== count);
-  if (other >= 0)
-    throw usageError(
-      `${sites[0]?.name} has ${count} heads and ${sites[other]?.name} ${counts[other]}: patch them apart`,
-    );
-  return Array.from({ length: count }, (_, head) => head);
 }
 
 /** The metric [batch]. Throws where it is one number of the whole batch: rows are different runs here. */
@@ -135,20 +169,22 @@ export function perRow(metric: Metric, context: ComputeContext): Value {
 interface BaselineRun {
   readonly sites: readonly SiteDescription[];
   readonly metric: Metric;
-  readonly by: "position" | "head";
+  readonly columns: Columns;
 }
 
-async function runBaseline(
+/** Runs both prompts, clean and corrupt, in one batch. Throws where the metric does not tell them apart. */
+export async function runBaseline(
   model: Model,
   prompts: readonly number[][],
-  { sites, metric, by }: BaselineRun,
+  { sites, metric, columns }: BaselineRun,
 ): Promise<Baseline> {
+  const isCounted = (axis: Axis) => columns.counted.includes(axis);
   const outputs = await model.compute(prompts, (context) => {
     const { site } = context;
     const results: Record<string, Value> = { metric: perRow(metric, context) };
     for (const { name, axes } of sites) {
       const clean = slice(site(name), 0, 0, 1);
-      const others = axes.flatMap((axis, d) => (axis === by ? [] : [d]));
+      const others = axes.flatMap((axis, d) => (isCounted(axis) ? [] : [d]));
       results[`clean ${name}`] = clean;
       results[`change ${name}`] = reduceMax(abs(sub(clean, slice(site(name), 0, 1, 2))), others);
     }
@@ -162,7 +198,8 @@ async function runBaseline(
       tokens: [model.tokens(prompts[0] as number[])],
       model: model.identity,
     },
-    differs: (site, column) => outputs[`change ${site}`]?.data[column] !== 0,
+    differs: (site, place) =>
+      outputs[`change ${site.name}`]?.data[cellOf(site, site.axes.filter(isCounted), columns, place)] !== 0,
   };
 }
 
@@ -172,23 +209,4 @@ export function apart(clean: number, corrupt: number): { clean: number; corrupt:
   throw usageError(
     `the metric is ${clean.toPrecision(6)} for the clean prompt and ${corrupt.toPrecision(6)} for the corrupt one: nothing to recover; choose prompts or a metric that tell the answers apart`,
   );
-}
-
-/** A mark is a place in the dimensions that columns count; it covers the others whole. */
-function markShape(site: SiteDescription, length: number, by: "position" | "head"): number[] {
-  const sizes = sizesOf(site, length);
-  return site.axes.map((axis, d) => (axis === "position" || axis === by ? (sizes[d] as number) : 1));
-}
-
-function marker(
-  { axes }: SiteDescription,
-  shape: readonly number[],
-  places: readonly { position: number; head?: number }[],
-): SweepRun["mark"] {
-  const strides = stridesOf(shape);
-  const offset = (place: Readonly<Record<string, number>>) =>
-    axes.reduce((sum, axis, d) => sum + (place[axis] ?? 0) * (strides[d] as number), 0);
-  return (weights) => {
-    for (const place of places) weights[offset(place)] = 1;
-  };
 }

@@ -1,10 +1,12 @@
 /** Relevance on tiny checkpoints: what is conserved, what absorbs, and what plain gradients do instead. */
+import { readFileSync } from "node:fs";
 import { afterAll, beforeAll, describe, expect, it } from "vitest";
 import { clean, lastLogits, modelsFolder } from "../../test/fixtures/explain/byHand.js";
-import { stopGradient } from "../graph/index.js";
+import { reduceSum, stopGradient } from "../graph/index.js";
 import { clamp, type Model, open, recorded } from "../model/index.js";
 import { toNumbers } from "../runtime/index.js";
 import { type RelevanceOptions, relevance } from "./relevance.js";
+import type { RelevanceRule } from "./relevanceRules.js";
 
 const of = "logit(#3) - logit(#44)";
 const sum = (values: Iterable<number>) => [...values].reduce((a, b) => a + b, 0);
@@ -39,9 +41,9 @@ describe("relevance in a model without biases", () => {
   });
 
   it("is not conserved by gradients: the control", async () => {
-    const { sites } = await model.gradient(clean, { of, at: "embed" });
+    const gradients = recorded(await model.gradient(clean, { of, at: "embed" }), "embed");
     const values = toNumbers(recorded(await model.record(clean, "embed"), "embed"));
-    const product = sum(toNumbers(sites.embed as never).map((g, i) => g * (values[i] as number)));
+    const product = sum(toNumbers(gradients).map((g, i) => g * (values[i] as number)));
     const { value } = await relevance(model, clean, { of });
     expect(Math.abs(product - value)).toBeGreaterThan(0.1 * Math.abs(value));
   });
@@ -99,15 +101,7 @@ describe("relevance in a model without biases", () => {
       /nothing of the metric is handed back to layers\.0\.attn\.result/,
     ],
     ["what the rule holds constant", { at: "layers.0.attn.scores", rule: "detached" }, /the rule holds it constant/],
-    [
-      "one number of all rows",
-      {
-        of: () => {
-          throw new Error("never");
-        },
-      },
-      /never/,
-    ],
+    ["one number of all rows", { of: ({ last }) => reduceSum(last("logits"), [0, 1]) }, /one number a row here/],
   ])("refuses %s", async (_, options, message) => {
     await expect(relevance(model, clean, { of, ...options })).rejects.toThrow(message);
   });
@@ -129,5 +123,28 @@ describe.each(["llama-tied", "gpt2", "gpt2-odd"])("relevance in %s, which has bi
     const none = Object.fromEntries(biases.map(([weight, shape]) => [weight, new Float32Array(shape[0] as number)]));
     expect(biases.length).toBeGreaterThan(0);
     expect(worst(await relevance(model.withWeights(none), clean, { of, rule: "detached" }))).toBeLessThan(tolerance);
+  });
+});
+
+describe("relevance by the library of AttnLRP's authors", () => {
+  const path = new URL("../../test/fixtures/explain/relevance/lxt.json", import.meta.url);
+  const cases = JSON.parse(readFileSync(path, "utf8")) as {
+    model: string;
+    rule: RelevanceRule;
+    byToken: number[];
+  }[];
+
+  it.each(cases)("is ours: $rule in $model", async ({ model: name, rule, byToken }) => {
+    const model = await open(modelsFolder + name, { threads: 1 });
+    try {
+      const distance = async (other: RelevanceRule) => {
+        const found = (await relevance(model, clean, { of, rule: other })).byToken;
+        return Math.hypot(...found.map((x, i) => x - (byToken[i] as number))) / Math.hypot(...byToken);
+      };
+      expect(await distance(rule)).toBeLessThan(tolerance);
+      expect(await distance(rule === "detached" ? "attnLrp" : "detached")).toBeGreaterThan(100 * tolerance);
+    } finally {
+      await model.close();
+    }
   });
 });

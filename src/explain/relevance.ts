@@ -89,10 +89,9 @@ function traceRelevance(context: ComputeContext, { of, asked, streams, rule }: E
       );
     }),
   );
-  const at0 = relevances.get("embed") as Value;
   return {
     value,
-    "by token": reduceSum(at0, [0, 2]),
+    "by token": reduceSum(relevances.get("embed") as Value, [0, 2]),
     ...Object.fromEntries(streams.map((name) => [sumOf(name), reduceSum(relevances.get(name) as Value, [0, 1, 2])])),
     ...Object.fromEntries(asked.map((name) => [relevanceOf(name), relevances.get(name) as Value])),
   };

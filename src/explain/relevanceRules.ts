@@ -7,8 +7,8 @@ import {
   abs,
   add,
   div,
+  flat,
   type GradientRule,
-  isFloat,
   less,
   mul,
   type Node,
@@ -43,13 +43,12 @@ const nonlinearities =
 export function relevanceRules(rule: RelevanceRule): ReadonlyMap<string, GradientRule> {
   const common: [string, GradientRule][] = [
     ...nonlinearities.split(" ").map((name): [string, GradientRule] => [name, secant]),
-    ["mul", shared],
     ["div", (node, outputs, wanted) => [plain(node, outputs, wanted)[0], undefined]],
     ["rmsNorm", (node, [g]) => [g && normalised(node, g, (x) => x), undefined]],
     ["layerNorm", (node, [g]) => [g && normalised(node, g, centred), undefined, undefined]],
   ];
-  if (rule === "attnLrp") return new Map([...common, ["matmul", shared]]);
-  return new Map([...common, ["matmul", toWeighted], ["softmax", (node) => node.inputs.map(() => undefined)]]);
+  if (rule === "attnLrp") return new Map([...common, ["mul", shared], ["matmul", shared]]);
+  return new Map([...common, ["mul", toWeighted], ["matmul", toWeighted], ["softmax", flat]]);
 }
 
 const plain: GradientRule = (node, outputs, wanted) =>
@@ -70,10 +69,10 @@ const toWeighted: GradientRule = (node, outputs, wanted) => {
 
 /** Whether a value comes from a softmax with no other product in between: reshaped, sliced, or clamped. */
 function isAttention(value: Value): boolean {
-  const stack = [value];
-  for (let current = stack.pop(); current !== undefined; current = stack.pop()) {
-    if (current.node.operation === "softmax") return true;
-    if (current.node.operation !== "matmul") stack.push(...current.node.inputs.filter(({ dtype }) => isFloat(dtype)));
+  const before = new Set([value]);
+  for (const { node } of before) {
+    if (node.operation === "softmax") return true;
+    if (node.operation !== "matmul") for (const input of node.inputs) before.add(input); // a set grows under its iterator
   }
   return false;
 }

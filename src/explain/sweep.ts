@@ -39,12 +39,21 @@ export interface Sweep {
 }
 
 /** The measurements of every run, in the order of the runs, without the batch dimension. */
-export async function sweep(model: Model, plan: Sweep, options: SweepOptions): Promise<Record<string, Tensor>[]> {
-  const { ids, runs } = plan;
+export function sweep(model: Model, plan: Sweep, options: SweepOptions): Promise<Record<string, Tensor>[]> {
+  return inBatches(plan.runs, plan.ids.length, options, (batch) => runBatch(model, plan, batch));
+}
+
+/** What `runBatch` returns of every run, a row each, in batches of one size of prompts of `length` tokens. */
+export async function inBatches<Run>(
+  runs: readonly Run[],
+  length: number,
+  options: SweepOptions,
+  runBatch: (batch: readonly Run[]) => Promise<Record<string, Tensor>>,
+): Promise<Record<string, Tensor>[]> {
   const results: Record<string, Tensor>[] = [];
-  for (const batch of equalBatches(runs, ids.length, options.batchTokens ?? 256)) {
+  for (const batch of equalBatches(runs, rowsPerBatch(length, options))) {
     options.signal?.throwIfAborted();
-    const outputs = Object.entries(await runBatch(model, plan, batch));
+    const outputs = Object.entries(await runBatch(batch));
     const wanted = Math.min(batch.length, runs.length - results.length);
     for (let r = 0; r < wanted; r++)
       results.push(Object.fromEntries(outputs.map(([name, value]) => [name, row(value, r)])));
@@ -68,13 +77,17 @@ function runBatch(model: Model, plan: Sweep, batch: readonly SweepRun[]): Promis
 }
 
 /** Batches of one size, because a batch of one row is another graph; the last is filled up with its last run again. */
-function equalBatches(runs: readonly SweepRun[], length: number, batchTokens: number): SweepRun[][] {
-  if (!Number.isInteger(batchTokens) || batchTokens < 1)
-    throw usageError(`batchTokens must be a whole number of at least 1, not ${batchTokens}`);
-  const most = Math.max(1, Math.floor(batchTokens / length));
+function equalBatches<Run>(runs: readonly Run[], most: number): Run[][] {
   const count = Math.ceil(runs.length / most);
   const size = Math.ceil(runs.length / count);
   return Array.from({ length: count }, (_, i) =>
-    Array.from({ length: size }, (_, j) => runs[Math.min(i * size + j, runs.length - 1)] as SweepRun),
+    Array.from({ length: size }, (_, j) => runs[Math.min(i * size + j, runs.length - 1)] as Run),
   );
+}
+
+/** How many prompts of `length` tokens a batch takes, at least one. Throws where `batchTokens` is no number of tokens. */
+export function rowsPerBatch(length: number, { batchTokens = 256 }: SweepOptions): number {
+  if (!Number.isInteger(batchTokens) || batchTokens < 1)
+    throw usageError(`batchTokens must be a whole number of at least 1, not ${batchTokens}`);
+  return Math.max(1, Math.floor(batchTokens / length));
 }

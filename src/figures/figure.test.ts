@@ -1,5 +1,5 @@
 import { describe, expect, test } from "vitest";
-import { accuracy, attribution, examples, lens, loss } from "../../test/fixtures/figures/examples.js";
+import { accuracy, attribution, circuit, examples, lens, loss } from "../../test/fixtures/figures/examples.js";
 import type { PatchclampError } from "../errors.js";
 import type { Figure } from "./figure.js";
 import { formatAlike, formatNumber, niceStep } from "./number.js";
@@ -23,6 +23,22 @@ describe("a figure whose parts do not fit is a usage error, however it is drawn"
     ["no series", { ...loss, series: [] }, /has no series/],
     ["empty series", { ...loss, series: [{ name: "a", x: [], y: [] }] }, /empty series "a"/],
     ["unequal series", { ...loss, series: [{ name: "a", x: [1, 2], y: [1] }] }, /2 x and 1 y/],
+    ["no nodes", { ...circuit, nodes: [] }, /has no nodes/],
+    ["a layer too high", { ...circuit, layers: ["0"] }, /"layers.0.attn.h1" in layer 1; its 1 layers count from 0/],
+    ["a column too far", { ...circuit, columns: ["a"] }, /"embed" in column 3; its 1 columns count from 0/],
+    ["half a column", { ...circuit, nodes: [{ name: "a", layer: 0, column: 0.5 }] }, /in column 0.5/],
+    [
+      "a node twice",
+      { ...circuit, nodes: [...circuit.nodes, { name: "embed", layer: 0, column: 1 }] },
+      /"embed" twice/,
+    ],
+    [
+      "a place twice",
+      { ...circuit, nodes: [...circuit.nodes, { name: "x", layer: 0, column: 3 }] },
+      /"x" twice, or in/,
+    ],
+    ["an edge to nowhere", { ...circuit, edges: [{ from: "embed", to: "x", weight: 1 }] }, /from "embed" to "x"/],
+    ["an edge to itself", { ...circuit, edges: [{ from: "embed", to: "embed", weight: 1 }] }, /give two of its nodes/],
     ["unknown kind", { kind: "pie", title: "t" } as unknown as Figure, /kind "pie"/],
   ])("%s", (_, figure, message) => {
     for (const draw of [toSvg, toTerminal] as ((figure: Figure) => string)[]) {
@@ -35,13 +51,15 @@ describe("a figure whose parts do not fit is a usage error, however it is drawn"
     }
   });
 
-  test("too many cells or bars for a picture", () => {
+  test("too many cells, bars or edges for a picture", () => {
     const values = Array.from({ length: 201 }, () => new Array<number>(200).fill(0));
     expect(() => toSvg({ kind: "heatmap", title: "t", values })).toThrow(
       /201 x 200 cells; a picture holds at most 40000/,
     );
     const bars = Array.from({ length: 1_001 }, () => ({ label: "a", value: 1 }));
     expect(() => toSvg({ kind: "bar", title: "t", bars })).toThrow(/1001 bars; a picture holds at most 1000/);
+    const edges = Array.from({ length: 2_001 }, () => ({ from: "embed", to: "logits", weight: 1 }));
+    expect(() => toSvg({ ...circuit, edges })).toThrow(/2001 edges; a picture holds at most 2000/);
   });
 });
 

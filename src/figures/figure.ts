@@ -95,7 +95,41 @@ export interface LineFigure extends Captions {
   readonly yAxis?: NumberAxis;
 }
 
-export type Figure = HeatmapFigure | BarFigure | LineFigure | TableFigure;
+export interface GraphNode {
+  /** What edges call it; each node has a name of its own. */
+  readonly name: string;
+  /** What is written on it; its name unless given. */
+  readonly label?: string;
+  /** Its row: an index of `layers`. */
+  readonly layer: number;
+  /** Its place in the row, from 0; no two nodes share one. */
+  readonly column: number;
+  /** Shown on hover. */
+  readonly note?: string;
+}
+
+export interface GraphEdge {
+  readonly from: string;
+  readonly to: string;
+  readonly weight: Value;
+  /** Shown on hover, and beside the weight in a terminal. */
+  readonly note?: string;
+}
+
+/** Nodes in layers (the first at the bottom) and weighted edges between them. Attribution graphs, circuits. */
+export interface GraphFigure extends Captions {
+  readonly kind: "graph";
+  readonly nodes: readonly GraphNode[];
+  readonly edges: readonly GraphEdge[];
+  readonly layers: readonly string[];
+  /** Names of the columns; without them, they have none. */
+  readonly columns?: readonly string[];
+  readonly layerAxis?: Axis;
+  readonly columnAxis?: Axis;
+  readonly valueAxis?: Axis;
+}
+
+export type Figure = HeatmapFigure | BarFigure | LineFigure | TableFigure | GraphFigure;
 
 /** Whether there is a number to draw. */
 export function hasValue(value: Value | undefined): value is number {
@@ -117,9 +151,12 @@ export function checkFigure(figure: Figure): void {
     case "line":
       checkLine(figure);
       return;
+    case "graph":
+      checkGraph(figure);
+      return;
     default: {
       const kind = String((figure as { kind?: unknown }).kind);
-      throw usageError(`a figure of kind "${kind}" cannot be drawn; the kinds are table, heatmap, bar and line`);
+      throw usageError(`a figure of kind "${kind}" cannot be drawn; the kinds are table, heatmap, bar, line and graph`);
     }
   }
 }
@@ -148,6 +185,33 @@ function checkLine(figure: LineFigure): void {
     if (x.length !== y.length) {
       throw wrong(figure, `has the series "${name}" with ${x.length} x and ${y.length} y; give as many of both`);
     }
+  }
+}
+
+/** Columns further right than this would make a picture that nothing opens. */
+const mostColumns = 1_000;
+
+function checkGraph(figure: GraphFigure): void {
+  const { nodes, edges, layers, columns } = figure;
+  if (nodes.length === 0) throw wrong(figure, "has no nodes; give at least one");
+  const count = columns?.length ?? mostColumns;
+  const within = (index: number, size: number) => Number.isInteger(index) && index >= 0 && index < size;
+  const [names, places] = [new Set<string>(), new Set<string>()];
+  for (const { name, layer, column } of nodes) {
+    const called = `the node ${JSON.stringify(name)}`;
+    if (!within(layer, layers.length))
+      throw wrong(figure, `has ${called} in layer ${layer}; its ${layers.length} layers count from 0`);
+    if (!within(column, count))
+      throw wrong(figure, `has ${called} in column ${column}; its ${count} columns count from 0`);
+    const place = `${layer} ${column}`;
+    if (names.has(name) || places.has(place))
+      throw wrong(figure, `has ${called} twice, or in the place of another; give each a name and a place of its own`);
+    names.add(name);
+    places.add(place);
+  }
+  for (const { from, to } of edges) {
+    if (names.has(from) && names.has(to) && from !== to) continue;
+    throw wrong(figure, `has an edge from ${JSON.stringify(from)} to ${JSON.stringify(to)}; give two of its nodes`);
   }
 }
 

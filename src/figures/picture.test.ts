@@ -4,7 +4,15 @@ import { Resvg } from "@resvg/resvg-js";
 import fc from "fast-check";
 import { DOMParser } from "linkedom";
 import { describe, expect, test } from "vitest";
-import { accuracy, attribution, examples, lens, loss, patching } from "../../test/fixtures/figures/examples.js";
+import {
+  accuracy,
+  attribution,
+  circuit,
+  examples,
+  lens,
+  loss,
+  patching,
+} from "../../test/fixtures/figures/examples.js";
 import { hostileFigure } from "../../test/fixtures/figures/hostile.js";
 import type { Figure, HeatmapFigure, TableFigure } from "./figure.js";
 import { toHtml } from "./html.js";
@@ -106,6 +114,34 @@ describe("svg", () => {
     const lines = toSvg(loss);
     expect(lines).toContain("no value at 2 points");
     expect(count(lines, /<circle/g)).toBe(6);
+  });
+
+  test("edges are as wide as their weight and coloured by its sign, the strongest on top, nodes over all", () => {
+    const svg = toSvg(circuit);
+    const document = new DOMParser().parseFromString(svg, "image/svg+xml");
+    const paths = Array.from(document.querySelectorAll("path"), (path) => path as Element & { textContent: string });
+    const edges = paths.filter((path) => path.textContent !== "");
+    const titles = edges.map((path) => path.textContent);
+    expect(titles[0]).toBe("0.mlp → 1.h2\nlogit difference: no value\nk");
+    expect(titles[7]).toBe("1.h0 → logits\nlogit difference: 2.5");
+    const widths = edges.map((path) => Number(path.getAttribute("stroke-width")));
+    expect(widths).toEqual([...widths].sort((a, b) => a - b));
+    expect(widths[7]).toBe(6);
+    expect(widths[4]).toBeCloseTo(0.75 + 5.25 * (0.7 / 2.5), 2); // written with two decimals
+    const colourOf = (title: string) =>
+      edges[titles.findIndex((text) => text.startsWith(title))]?.getAttribute("stroke");
+    expect(colourOf("embed → 0.mlp")).toBe(colourOf("1.h2 → logits"));
+    expect(colourOf("embed → 0.h1")).toBe(colourOf("1.h0 → logits"));
+    expect(colourOf("embed → 0.h1")).not.toBe(colourOf("embed → 0.mlp"));
+    expect(svg.lastIndexOf("<path")).toBeLessThan(svg.indexOf('rx="5"'));
+    expect(titlesOf(svg)).toContain("1.h0\nname mover");
+  });
+
+  test("an edge up a column bows around the nodes between", () => {
+    const pathOf = (title: string) => new RegExp(`d="([^"]+)"[^>]*><title>${title}`).exec(toSvg(circuit))?.[1] ?? "";
+    const xs = (path: string) => Array.from(path.matchAll(/([\d.]+),/g), ([, x]) => Number(x));
+    expect(new Set(xs(pathOf("embed → 0.mlp"))).size).toBe(1);
+    expect(new Set(xs(pathOf("embed → logits"))).size).toBe(2);
   });
 
   test("any figure becomes a well-formed document that draws all its text inside", () => {

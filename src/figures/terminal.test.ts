@@ -3,7 +3,7 @@ import { createRequire } from "node:module";
 import { stripVTControlCharacters } from "node:util";
 import fc from "fast-check";
 import { describe, expect, test } from "vitest";
-import { accuracy, attribution, lens, loss, patching } from "../../test/fixtures/figures/examples.js";
+import { accuracy, attribution, circuit, lens, loss, patching } from "../../test/fixtures/figures/examples.js";
 import { hostileFigure } from "../../test/fixtures/figures/hostile.js";
 import { toSvg, toTerminal } from "./index.js";
 import { formatAlike } from "./number.js";
@@ -108,6 +108,34 @@ validation █                           ▂ 4.1 → 1.6
 step: 1 to 10000, log
 loss (nats): 1.2 to 4.1
 `);
+  });
+});
+
+describe("graphs", () => {
+  test("the edges as a table, the strongest first", () => {
+    expect(toTerminal(circuit, { width: 60 })).toBe(`Attribution graph: “When Mary and John went to the store”
+edges that carry the logit difference
+
+1.h0  → logits     2.50
+0.mlp → 1.h0       1.20  q
+1.h2  → logits    −0.90
+0.h1  → 0.mlp      0.70
+embed → 0.h1       0.40  v
+embed → 0.mlp     −0.10
+embed → logits     0.05
+0.mlp → 1.h2   no value  k
+
+logit difference; 6 nodes, 8 edges
+`);
+  });
+
+  test("of many edges the strongest, and how many more there are", () => {
+    const edges = Array.from({ length: 35 }, (_, i) => ({ from: "embed", to: "logits", weight: i }));
+    const text = toTerminal({ ...circuit, edges });
+    expect(text).toContain("35 edges; 5 weaker ones are not shown");
+    expect(text.match(/→/g)).toHaveLength(30);
+    expect(text).toMatch(/→ logits +34\.0\n/);
+    expect(text).not.toMatch(/→ logits +4\.0\n/);
   });
 });
 

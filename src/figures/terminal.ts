@@ -6,6 +6,7 @@ import { usageError } from "../errors.js";
 import { type Canvas, type Line, renderLine, type TerminalColour } from "./ansi.js";
 import { checkFigure, type Figure } from "./figure.js";
 import { barLines, seriesLines } from "./terminal-chart.js";
+import { graphLines } from "./terminal-graph.js";
 import { heatmapLines, tableLines } from "./terminal-grid.js";
 import { visible } from "./text.js";
 
@@ -40,5 +41,7 @@ function body(figure: Figure, canvas: Canvas): Line[] {
       return barLines(figure, canvas);
     case "line":
       return seriesLines(figure, canvas);
+    case "graph":
+      return graphLines(figure, canvas);
   }
 }

@@ -28,6 +28,7 @@ export interface ComputeContext {
 /** The context of a call of the model. */
 export function computeContext(core: ModelCore, call: DeriveContext): ComputeContext {
   const weights = weightValues(core.graph("prompt"));
+  let metrics = 0;
   const context: ComputeContext = {
     site: (name) => call.site(oneSite(core, name)),
     last: (name) => context.at(name, -1),
@@ -37,7 +38,11 @@ export function computeContext(core: ModelCore, call: DeriveContext): ComputeCon
       if (value === undefined) throw usageError(`the model has no weight "${name}"; model.weights.shapes lists them`);
       return value;
     },
-    metric: (metric) => metricValue(metric, context, { tokenizer: core.tokenizer, feed: call.feed }),
+    metric(metric) {
+      const name = `metric ${metrics++}`; // two metrics of a call have tokens of their own
+      const feed: DeriveContext["feed"] = (part, tensor) => call.feed(`${name} ${part}`, tensor);
+      return metricValue(metric, context, { tokenizer: core.tokenizer, feed });
+    },
     positions: call.input(decoderInputs.positions),
     ids: call.input(decoderInputs.ids),
   };

@@ -328,7 +328,7 @@ function tokensAt(
 ): Value {
   if (siteKind(site)?.axes[1] !== "position")
     throw usageError(`${site} has no single position to read: its positions are not its second dimension`);
-  const key = `position ${position} of ${site}`;
+  const key = `place ${feeders.length} of ${site}`; // not its number, so that another position is not another graph
   feeders.push(({ lengths, columns }) => ({
     [key]: tensorOf(
       "int64",

@@ -53,6 +53,7 @@ const tokenKinds: Readonly<Record<TokenKind, (logits: Value) => Value>> = {
 /** What a text needs besides the context. */
 export interface MetricTools {
   readonly tokenizer: Tokenizer;
+  /** A further input of the call, under a name that only this metric has. */
   readonly feed: (name: string, tensor: Tensor) => Value;
 }
 
@@ -107,11 +108,10 @@ function unquoted(text: string): string {
 }
 
 function siteTerm(text: string, factor: number): { term: Term; length: number } | undefined {
-  const found = /^([A-Za-z][\w.@]*)\[\s*:\s*,\s*([-\d\s,]+)\]/.exec(text);
+  const found = /^([A-Za-z][\w.@]*)\[\s*:((?:\s*,\s*-?\d+)+)\s*\]/.exec(text);
   if (found === null) return undefined;
   const [all, site = "", list = ""] = found;
-  const [position, ...indices] = list.split(",").map((part) => Number(part.trim()));
-  if (position === undefined || ![position, ...indices].every(Number.isInteger)) return undefined;
+  const [position, ...indices] = list.split(",").slice(1).map(Number) as [number, ...number[]];
   return { term: { kind: "site", factor, site, position, indices }, length: all.length };
 }
 
@@ -122,24 +122,32 @@ function textValue(terms: readonly Term[], context: ComputeContext, tools: Metri
     if (term.kind === "site") values.push(siteValue(term, values.length, context, tools));
     else groups.set(`${term.kind} ${term.position}`, [...(groups.get(`${term.kind} ${term.position}`) ?? []), term]);
   }
-  for (const group of groups.values()) values.push(tokensValue(group, context, tools));
+  for (const group of groups.values()) values.push(tokensValue(group, values.length, context, tools));
   return values.reduce((a, b) => add(a, b));
 }
 
 /** The weighted sum of several tokens' numbers at one position. */
-function tokensValue(terms: readonly TokenTerm[], { at }: ComputeContext, { tokenizer, feed }: MetricTools): Value {
+function tokensValue(
+  terms: readonly TokenTerm[],
+  index: number,
+  { at }: ComputeContext,
+  { tokenizer, feed }: MetricTools,
+): Value {
   const [{ kind, position }] = terms as readonly [TokenTerm];
-  const name = `metric ${kind} ${position}`;
+  const name = `${kind} ${index}`;
   const ids = terms.map(({ token }) => tokenizer.single(token));
   const factors = terms.map(({ factor }) => factor);
   const numbers = tokenKinds[kind](at("logits", position));
+  const alien = ids.find((id) => id >= (numbers.shape[1] as number));
+  if (alien !== undefined)
+    throw usageError(`the metric's token #${alien} has no logit: the model has ${numbers.shape[1]}`);
   const chosen = gather(numbers, feed(`${name} ids`, tensorOf("int64", [ids.length], ids)), 1);
   return reduceSum(mul(chosen, feed(`${name} factors`, tensorOf("float32", [ids.length], factors))), 1);
 }
 
 function siteValue(term: SiteTerm, index: number, { at }: ComputeContext, { feed }: MetricTools): Value {
   const { site, position, indices, factor } = term;
-  const name = `metric ${site} ${index}`;
+  const name = `${site} ${index}`;
   const value = at(site, position);
   if (value.shape.length !== indices.length + 1) {
     throw usageError(

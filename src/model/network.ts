@@ -77,7 +77,7 @@ export interface NetworkEdit {
 
 export interface Network {
   readonly graph: Graph;
-  /** Names of sites that a name or glob stands for, in the order of computation. */
+  /** Names of sites that a name or glob stands for, in the order of computation; `@before` ones where it ends so. */
   sites(pattern?: string): string[];
   /** Values of sites. */
   record(feeds: Readonly<Record<string, Tensor>>, sites: string | readonly string[]): Promise<Record<string, Tensor>>;
@@ -88,7 +88,10 @@ export interface Network {
     feeds: Readonly<Record<string, Tensor>>,
     options: NetworkGradientOptions,
   ): Promise<{ readonly value: Tensor; readonly sites: Record<string, Tensor> }>;
-  /** A view in which sites have other values. Edits apply in the order given; globs select many sites. */
+  /**
+   * A view in which sites have other values. Edits apply in the order given; globs select many sites. `site@before` is the
+   * value before them.
+   */
   with(...edits: readonly NetworkEdit[]): Network;
   /** A view with other weights, of the same shapes. */
   withWeights(weights: Readonly<Record<string, Tensor>>): Network;
@@ -180,11 +183,19 @@ function nearestText(name: string, names: Iterable<string>): string {
   return nearestNames(name, names).join(", ") || "none";
 }
 
+/** Values before edits are sites too, but a glob that means the sites does not mean them. */
 function siteNames(graph: Graph, pattern: string): string[] {
   const matches = globPattern(pattern);
-  const names = [...graph.sites.keys()].filter((name) => matches.test(name));
+  const before = pattern.endsWith("@before");
+  const names = [...graph.sites.keys()].filter((name) => matches.test(name) && name.endsWith("@before") === before);
   if (names.length > 0) return names;
   throw usageError(`there is no site "${pattern}"; the nearest are ${nearestText(pattern, graph.sites.keys())}`);
+}
+
+function oneSite(graph: Graph, name: string): Value {
+  const [only, ...others] = graph.sites.has(name) ? [name] : siteNames(graph, name);
+  if (others.length > 0) throw usageError(`"${name}" stands for ${others.length + 1} sites; one is read here`);
+  return graph.sites.get(only as string) as Value;
 }
 
 function namesOf(graph: Graph, sites: string | readonly string[], { none = false } = {}): string[] {
@@ -206,11 +217,14 @@ function compileFunction(
   fn: NetworkFunction,
   types: Readonly<Record<string, ValueType>>,
 ): NetworkProgram {
+  const taken = graph.inputs.find(({ node }) => Object.hasOwn(types, node.attributes.name as string));
+  if (taken !== undefined)
+    throw usageError(`the network has an input "${taken.node.attributes.name}": call the further one something else`);
   const further = new Map(Object.entries(types).map(([name, { dtype, shape }]) => [name, input(name, dtype, shape)]));
   const outputs = new Map(
     Object.entries(
       fn({
-        site: (name) => graph.sites.get(siteNames(graph, name)[0] as string) as Value,
+        site: (name) => oneSite(graph, name),
         input(name) {
           const value = further.get(name);
           if (value === undefined) throw usageError(`the call has no input "${name}"`);

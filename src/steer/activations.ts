@@ -1,10 +1,17 @@
 /** One vector a prompt: a site's value at one position, or its mean over several, reduced in the graph. */
 import { usageError } from "../errors.js";
-import { div, reshape, type Value } from "../graph/index.js";
+import { cast, type Dim, div, reduceSum, reshape, type Value } from "../graph/index.js";
 import type { ComputeContext, Model, Prompt, SiteDescription } from "../model/index.js";
-import { elementCount, type Tensor, tensorOf, zeros } from "../runtime/index.js";
+import { elementCount, type Tensor, zeros } from "../runtime/index.js";
 import { type BatchOptions, batchesOf, pause } from "./batches.js";
-import { checkPositions, countPositions, type Positions, singlePosition, sumOverPositions } from "./positions.js";
+import {
+  checkInside,
+  checkPositions,
+  type Positions,
+  positionMask,
+  singlePosition,
+  sumOverPositions,
+} from "./positions.js";
 
 /** The sites that names and globs stand for: those of single tokens that can be clamped, each value once. */
 export function steerableSites(model: Model, patterns: string | readonly string[]): SiteDescription[] {
@@ -18,7 +25,8 @@ export function steerableSites(model: Model, patterns: string | readonly string[
   if (sites.length === 0) throw usageError("no site was given to steer at");
   for (const { name, axes, clampable } of sites) {
     if (!clampable) throw usageError(`${name} can be recorded and not clamped, so nothing can be steered there`);
-    if (axes[1] !== "position") throw usageError(`${name} belongs to pairs of tokens: it has no vector of a token to steer`);
+    if (axes[1] !== "position")
+      throw usageError(`${name} belongs to pairs of tokens: it has no vector of a token to steer`);
   }
   return sites;
 }
@@ -43,18 +51,9 @@ export async function promptActivations(
   let done = 0;
   for (const ids of batches) {
     await pause(options.signal);
-    const counts = tensorOf(
-      "float32",
-      [ids.length, 1],
-      ids.map((line) => countPositions(positions, line.length)),
-    );
-    const outputs = await model.compute(
-      ids,
-      (context, inputs) =>
-        Object.fromEntries(
-          sites.map((site) => [outputName(site), tokenMean(context, site, positions, inputs.counts as Value)]),
-        ),
-      { inputs: { counts } },
+    for (const line of ids) checkInside(positions, line.length);
+    const outputs = await model.compute(ids, (context) =>
+      Object.fromEntries(sites.map((site) => [outputName(site), tokenMean(context, site, positions)])),
     );
     sites.forEach((site, i) => {
       found[i]?.data.set(outputs[outputName(site)]?.data as Float32Array, done * (sizes[i] as number));
@@ -67,11 +66,12 @@ export async function promptActivations(
 
 const outputName = ({ name }: SiteDescription) => `activation at ${name}`;
 
-/** [batch, size]: a site's value at the position, or its mean over positions of which each row has `counts` [batch, 1]. */
-function tokenMean(context: ComputeContext, site: SiteDescription, positions: Positions, counts: Value): Value {
+/** [batch, size]: a site's value at the position, or its mean over several. */
+function tokenMean(context: ComputeContext, site: SiteDescription, positions: Positions): Value {
   const single = singlePosition(positions);
-  const size = elementCount(tokenShape(site));
-  const flattened = (value: Value) => reshape(value, [value.shape[0] as string, size]);
+  const flattened = (value: Value) => reshape(value, [value.shape[0] as Dim, elementCount(tokenShape(site))]);
   if (single !== undefined) return flattened(context.at(site.name, single));
-  return div(flattened(sumOverPositions(context.site(site.name), context.positions, positions)), counts);
+  const mask = cast(positionMask(context.positions, positions), "float32");
+  const sum = sumOverPositions(context.site(site.name), context.positions, positions);
+  return div(flattened(sum), reduceSum(mask, 1, { keepDims: true }));
 }

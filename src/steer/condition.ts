@@ -3,8 +3,7 @@
  * vector tells which prompts are meant. A prompt is steered where the cosine of its activation with that vector is above
  * a threshold. (The paper compares h with its projection on the vector, which is the size of the cosine; its sign is kept.)
  */
-import { usageError } from "../errors.js";
-import type { Generation, GenerateOptions, Model, Prompt } from "../model/index.js";
+import type { GenerateOptions, Generation, Model, Prompt } from "../model/index.js";
 import { row } from "../runtime/index.js";
 import { promptActivations, steerableSites } from "./activations.js";
 import type { BatchOptions } from "./batches.js";

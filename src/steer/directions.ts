@@ -4,7 +4,7 @@
  */
 import { usageError } from "../errors.js";
 import { fitLogistic, folds, type Matrix, pca, ridge } from "../linalg/index.js";
-import { row, type Runtime, type Tensor, tensor } from "../runtime/index.js";
+import { type Runtime, row, type Tensor, tensor } from "../runtime/index.js";
 
 /**
  * `meanDifference`: mean of the positive class minus mean of the negative (Rimsky et al. 2023, contrastive activation

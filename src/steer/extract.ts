@@ -4,7 +4,7 @@
  */
 import { usageError } from "../errors.js";
 import type { Model, Prompt, SiteDescription } from "../model/index.js";
-import { createRuntime, row, type Runtime, tensorOf } from "../runtime/index.js";
+import { createRuntime, type Runtime, row, tensorOf } from "../runtime/index.js";
 import { promptActivations, steerableSites, tokenShape } from "./activations.js";
 import type { BatchOptions } from "./batches.js";
 import {
@@ -98,7 +98,13 @@ export async function withFits<T>(
   options: Pick<SteeringOptions, "positive" | "negative" | "method" | "paired" | "penalty">,
   work: (fit: DirectionOptions) => Promise<T>,
 ): Promise<T> {
-  const { positive, negative, method = "meanDifference", paired = positive.length === negative.length, penalty } = options;
+  const {
+    positive,
+    negative,
+    method = "meanDifference",
+    paired = positive.length === negative.length,
+    penalty,
+  } = options;
   if (!directionMethods.includes(method))
     throw usageError(`the method of a direction is one of ${directionMethods.join(", ")}, not "${method}"`);
   if (paired && positive.length !== negative.length)

@@ -5,6 +5,7 @@
 import { usageError } from "../errors.js";
 import {
   cast,
+  type Dim,
   exp,
   gatherElements,
   greaterOrEqual,
@@ -15,6 +16,7 @@ import {
   slice,
   squeeze,
   sub,
+  subtractDims,
   unsqueeze,
   type Value,
   where,
@@ -37,16 +39,20 @@ const logProbabilities = (logits: Value) => logSoftmax(cast(logits, "float64"));
  * @param before logits [batch, seq, vocabulary] of the model that is compared with
  */
 export function divergenceSum({ site, positions }: ComputeContext, before: Value): Value {
-  const [logP, logQ] = [logProbabilities(before), logProbabilities(site("logits"))];
+  const after = site("logits");
+  const [batch, seq] = after.shape as [Dim, Dim];
+  const own = slice(slice(before, 0, 0, batch), 1, 0, seq); // all of it, by the names that the graph has for its sizes
+  const [logP, logQ] = [logProbabilities(own), logProbabilities(after)];
   const kl = reduceSum(mul(exp(logP), sub(logP, logQ)), -1);
   return cast(reduceSum(where(greaterOrEqual(positions, 0), kl, 0), 1), "float32");
 }
 
 /** Sum over a row's tokens but the first of -log p(token), in nats, float32 [batch]. */
 export function surprisalSum({ site, positions, ids }: ComputeContext): Value {
-  const logP = slice(logProbabilities(site("logits")), 1, 0, -1);
+  const before = subtractDims(ids.shape[1] as Dim, 1);
+  const logP = logProbabilities(slice(site("logits"), 1, 0, before));
   const next = unsqueeze(slice(ids, 1, 1), -1);
   const surprisal = neg(squeeze(gatherElements(logP, next, -1), -1));
-  const real = greaterOrEqual(slice(positions, 1, 0, -1), 0);
+  const real = greaterOrEqual(slice(positions, 1, 0, before), 0);
   return cast(reduceSum(where(real, surprisal, 0), 1), "float32");
 }

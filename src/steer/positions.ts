@@ -66,12 +66,13 @@ export function sumOverPositions(value: Value, tokens: Value, positions: Positio
   return reduceSum(where(spread, value, 0), 1);
 }
 
-/** How many tokens of a row the positions are. Throws where they are none or lie outside. */
-export function countPositions(positions: Positions, length: number): number {
+/** Throws where the positions are none of a row of `length` tokens, or lie outside it. */
+export function checkInside(positions: Positions, length: number): void {
   const single = singlePosition(positions);
-  const { from = 0, to = length } = single !== undefined ? rangeOf(single) : typeof positions === "object" ? positions : {};
+  const { from = 0, to = length } =
+    single !== undefined ? rangeOf(single) : typeof positions === "object" ? positions : {};
   const [first, end] = [from, to].map((at) => (at < 0 ? at + length : at)) as [number, number];
-  if (first >= 0 && end <= length && first < end) return end - first;
+  if (first >= 0 && end <= length && first < end) return;
   throw usageError(
     `positions ${JSON.stringify(positions)} are empty or out of range: a prompt has ${length} tokens, positions 0 to ${length - 1}`,
   );

@@ -75,21 +75,20 @@ export function steeringClamps(
   if (list.length === 0) throw usageError("there is no vector to steer along");
   if (strengths.length !== list.length)
     throw usageError(`${strengths.length} strengths were given for ${list.length} vectors`);
-  if (!Object.hasOwn(modes, mode)) throw usageError(`the mode is one of ${Object.keys(modes).join(", ")}, not "${mode}"`);
+  if (!Object.hasOwn(modes, mode))
+    throw usageError(`the mode is one of ${Object.keys(modes).join(", ")}, not "${mode}"`);
   const suffix = positionSuffix(positions);
   return list.map((vector, i) => {
     const size = checkVector(model, vector);
     const moved = modes[mode](vector, checkStrength(strengths[i] as number));
     const gates = [...tokenGate(when, vector, model), ...rowGate(rows, size, positions)];
-    const operands = [moved, ...gates].flatMap((step) => step.operands);
+    const steps = [moved, ...gates];
     return {
       name: "steer",
       reference: parseSite(vector.site + suffix),
-      operandsAt: () => operands,
+      operandsAt: () => steps.flatMap((step) => step.operands),
       apply(x, values) {
-        let next = moved.operands.length;
-        const steered = moved.apply(x, values.slice(0, next));
-        const passed = gates.map((gate) => gate.apply(x, values.slice(next, (next += gate.operands.length))));
+        const [steered, ...passed] = applyEach(steps, x, values) as [Value, ...Value[]];
         return passed.length === 0 ? steered : where(passed.reduce(and), steered, x);
       },
     };
@@ -102,6 +101,12 @@ type Operand = ReturnType<Clamp["operandsAt"]>[number];
 interface Step {
   readonly operands: readonly Operand[];
   readonly apply: (x: Value, operands: readonly Value[]) => Value;
+}
+
+/** Every step applied to the same value, each with its own operands out of all of them. */
+function applyEach(steps: readonly Step[], x: Value, values: readonly Value[]): Value[] {
+  const rest = [...values];
+  return steps.map((step) => step.apply(x, rest.splice(0, step.operands.length)));
 }
 
 const whole = (tensor: Tensor<"float32">): Operand => ({ kind: "whole", tensor });
@@ -118,11 +123,11 @@ const modes: Readonly<Record<SteeringMode, (vector: SteeringVector, strength: nu
     apply: (x, [step]) => add(x, step as Value),
   }),
   remove: (vector, strength) => ({
-    operands: [scaled(vector, 1 / vector.norm), scalar(strength)],
+    operands: [direction(vector), scalar(strength)],
     apply: (x, [u, s]) => sub(x, mul(mul(along(x, u as Value), s as Value), u as Value)),
   }),
   set: (vector, strength) => ({
-    operands: [scaled(vector, 1 / vector.norm), scalar(strength)],
+    operands: [direction(vector), scalar(strength)],
     apply: (x, [u, s]) => add(x, mul(sub(s as Value, along(x, u as Value)), u as Value)),
   }),
   rotate: (vector, strength) => ({
@@ -134,8 +139,19 @@ const modes: Readonly<Record<SteeringMode, (vector: SteeringVector, strength: nu
   }),
 };
 
+function direction(vector: SteeringVector): Operand {
+  if (vector.norm > 0) return scaled(vector, 1 / vector.norm);
+  throw usageError(`the vector at ${vector.site} has no direction: its length is ${vector.norm}`);
+}
+
 function scaled({ vector }: SteeringVector, factor: number): Operand {
-  return whole(tensorOf("float32", vector.shape, vector.data.map((x) => x * factor)));
+  return whole(
+    tensorOf(
+      "float32",
+      vector.shape,
+      vector.data.map((x) => x * factor),
+    ),
+  );
 }
 
 /** Whether a token's cosine with the condition is above the threshold. */
@@ -150,7 +166,7 @@ function tokenGate(when: TokenCondition | undefined, { site }: SteeringVector, m
   if (!Number.isFinite(threshold)) throw usageError(`the threshold must be finite, not ${threshold}`);
   return [
     {
-      operands: [scaled(vector, 1 / vector.norm), scalar(threshold)],
+      operands: [direction(vector), scalar(threshold)],
       apply: (x, [u, limit]) => greater(along(x, u as Value), mul(lengths(x), limit as Value)),
     },
   ];
@@ -169,8 +185,8 @@ function rowGate(rows: readonly boolean[] | undefined, size: readonly number[], 
   return [{ operands: [{ kind: "aligned", operand: { tensor } }], apply: (_, [open]) => greater(open as Value, 0.5) }];
 }
 
-/** The shape of a token's value at the vector's site. Throws where the vector has another, or no direction. */
-function checkVector(model: Model, { site, vector, norm }: SteeringVector): number[] {
+/** The shape of a token's value at the vector's site. Throws where the vector has another. */
+function checkVector(model: Model, { site, vector }: SteeringVector): number[] {
   const [found, ...others] = steerableSites(model, site);
   if (found === undefined || others.length > 0) throw usageError(`"${site}" must be one site to steer at`);
   const size = tokenShape(found);
@@ -178,7 +194,6 @@ function checkVector(model: Model, { site, vector, norm }: SteeringVector): numb
     throw usageError(
       `the vector has shape [${vector.shape.join(", ")}]; a token at ${site} of this model has [${size.join(", ")}]`,
     );
-  if (!(norm > 0 && norm < Infinity)) throw usageError(`the vector at ${site} has no direction: its length is ${norm}`);
   return size;
 }
 

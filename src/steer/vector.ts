@@ -90,7 +90,8 @@ function readVector(entry: unknown, tensors: Readonly<Record<string, Tensor>>): 
   checkPositions(positions as Positions);
   const identity = objectOf(fields.model, `${site}: the model`);
   const text = (name: string) => {
-    if (typeof identity[name] !== "string") throw new Error(`${site}: the model is not { name, source, hash, precision }`);
+    if (typeof identity[name] !== "string")
+      throw new Error(`${site}: the model is not { name, source, hash, precision }`);
     return identity[name];
   };
   return {

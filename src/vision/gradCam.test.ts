@@ -2,7 +2,7 @@
 import { afterAll, beforeAll, describe, expect, it } from "vitest";
 import { openShapes, rows, type Shapes } from "../../test/fixtures/vision/shapes.js";
 import { mul, reduceMax, reduceSum, select } from "../graph/index.js";
-import type { Network } from "../model/index.js";
+import type { Network, NetworkCall } from "../model/index.js";
 import { createRuntime, normals, row, type Tensor, tensor, toNumbers } from "../runtime/index.js";
 import { gradCam, imageGradients } from "./index.js";
 
@@ -53,8 +53,7 @@ describe("grad-cam", () => {
   it("is the formula, over activations and gradients that were recorded", async () => {
     const { network } = shapes;
     const image = rows(shapes.pictures, 5, 7);
-    const of = ({ site: read }: { site: (name: string) => Parameters<typeof select>[0] }) =>
-      mul(select(read("logits"), 1, 2), 0.5);
+    const of = ({ site: read }: NetworkCall) => mul(select(read("logits"), 1, 2), 0.5);
     const { maps, peaks } = await gradCam(network, { image }, { of, at: site, size: [12, 12] });
     const recorded = await network.record({ image }, site);
     const { sites } = await network.gradient({ image }, { of, at: site });
@@ -104,7 +103,7 @@ describe("grad-cam", () => {
     const { network } = await openShapes(own);
     await gradCam(network, { image: few() }, { of: [0, 1, 2, 3], at: site });
     await gradCam(network, { image: few() }, { of: 3, at: site });
-    expect(own.statistics()).toMatchObject({ created: 1, runs: 5 });
+    expect(own.statistics()).toMatchObject({ sessionsOpened: 1, runs: 5 });
     await own.close();
   });
 
@@ -119,14 +118,21 @@ describe("grad-cam", () => {
   });
 });
 
-/** The share of pictures whose map of their own class is largest on the shape, or within a pixel of it. */
+/** Whether a place lies in the box around the shape, or a pixel beside it. */
+function inBox(mask: Tensor, place: number): boolean {
+  const marked = [...toNumbers(mask)].flatMap((x, i) => (x === 1 ? [i] : []));
+  const between = (at: number, places: readonly number[]) =>
+    at >= Math.min(...places) - 1 && at <= Math.max(...places) + 1;
+  const [rowOf, columnOf] = [(i: number) => Math.floor(i / 24), (i: number) => i % 24];
+  return between(rowOf(place), marked.map(rowOf)) && between(columnOf(place), marked.map(columnOf));
+}
+
+/** The pointing game (Zhang et al. 2016): the share of pictures whose map of their own class is largest on the shape. */
 async function pointing(network: Network, { pictures, labels, masks }: Shapes): Promise<number> {
   const { maps } = await gradCam(network, { image: pictures }, { of: [0, 1, 2, 3], at: site });
   const hits = labels.filter((label, b) => {
     const map = [...toNumbers(row(row(maps, b), label))];
-    const best = map.indexOf(Math.max(...map));
-    const mask = toNumbers(row(masks, b));
-    return [0, -1, 1, -24, 24].some((step) => mask[best + step] === 1);
+    return inBox(row(masks, b), map.indexOf(Math.max(...map)));
   });
   return hits.length / labels.length;
 }
@@ -154,27 +160,21 @@ const randomised = (weights: Shapes["weights"], names: RegExp, seed: number) =>
 
 describe("sanity checks", () => {
   it("the map's peak lies on the shape; in networks of random weights it doesn't", async () => {
-    const { network, weights, masks } = shapes;
-    const trained = await pointing(network, shapes);
-    const covered = toNumbers(masks).reduce((sum, x) => sum + x, 0) / masks.data.length;
-    const untrained = [];
+    const { network, weights } = shapes;
+    expect(await pointing(network, shapes)).toBeGreaterThan(0.95); // 0.98
+    // The boxes cover a quarter of the pictures; networks of random weights find edges, some of which are the shape's.
     for (const seed of [1, 2, 3, 4, 5])
-      untrained.push(await pointing(network.withWeights(randomised(weights, /./, seed)), shapes));
-    console.log("pointing", trained, untrained, covered);
-    expect(trained).toBeGreaterThan(0.9);
+      expect(await pointing(network.withWeights(randomised(weights, /./, seed)), shapes)).toBeLessThan(0.7);
   });
 
-  it("cascading randomisation from the top changes the maps (Adebayo et al. 2018)", async () => {
+  it("randomising layer after layer from the top changes the maps (Adebayo et al. 2018)", async () => {
     const { network, weights } = shapes;
     const image = rows(shapes.pictures, 0, 16);
     const own = async (view: Network) => (await gradCam(view, { image }, { of: [0, 1, 2, 3], at: site })).maps;
     const original = await own(network);
+    expect(correlation(original, original)).toBeCloseTo(1, 10);
     for (const names of [/head/, /head|conv3/, /head|conv3|conv2/, /./])
-      console.log(
-        "cascade",
-        names,
-        correlation(original, await own(network.withWeights(randomised(weights, names, 9)))),
-      );
+      expect(correlation(original, await own(network.withWeights(randomised(weights, names, 9))))).toBeLessThan(0.5);
   });
 });
 
@@ -208,13 +208,13 @@ describe("bad calls", () => {
     [{ of: 1, at: "conv9" }, /there is no site "conv9"/],
     [{ of: 1, at: site, input: "picture" }, /"picture" is no image.*the inputs are image \[batch, 3, 24, 24\]/],
     [{ of: 1, at: site, scores: site }, /name another site as `scores`/],
-    [{ of: (call: { site: (name: string) => never }) => call.site("logits"), at: site }, /one number a row/],
-  ])("%j", async (options, message) => {
+    [{ of: ({ site: read }: NetworkCall) => read("logits"), at: site }, /one number a row/],
+  ] as const)("%j", async (options, message) => {
     await expect(gradCam(shapes.network, { image: image() }, options)).rejects.toThrow(message);
   });
 
   it("a site that comes after what is explained, and an image that is missing or of whole numbers", async () => {
-    const of: Parameters<typeof gradCam>[2]["of"] = ({ site: read }) => reduceSum(read("conv1.act"), [1, 2, 3]);
+    const of = ({ site: read }: NetworkCall) => reduceSum(read("conv1.act"), [1, 2, 3]);
     await expect(gradCam(shapes.network, { image: image() }, { of, at: site })).rejects.toThrow(
       /does not depend on "conv3/,
     );

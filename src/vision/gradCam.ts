@@ -22,7 +22,7 @@ import {
 import type { Network } from "../model/index.js";
 import type { Tensor } from "../runtime/index.js";
 import { type GradientKind, rulesOf } from "./gradients.js";
-import { type Feeds, forTargets, gradientAt, planeOf, type TargetOptions } from "./targets.js";
+import { compileTargets, type Feeds, gradientAt, planeOf, type TargetOptions } from "./targets.js";
 
 export interface GradCamOptions extends TargetOptions {
   /** The site whose places are weighed, [batch, channels, height, width]: as a rule the last convolution's relu. */
@@ -56,7 +56,7 @@ export async function gradCam(
   feeds: Feeds,
   { at, weighting = "gradCam", gradients = "plain", size, ...options }: GradCamOptions,
 ): Promise<GradCam> {
-  const { maps, peaks, values } = await forTargets(network, feeds, options, (call, value, image) => {
+  const program = compileTargets(network, options, (call, value, image) => {
     const activations = call.site(at);
     planeOf(activations, `the site "${at}"`);
     const gradient = gradientAt(value, activations, `"${at}"`, rulesOf(gradients));
@@ -64,6 +64,7 @@ export async function gradCam(
     const coarse = relu(reduceSum(mul(weights, activations), 1));
     return { values: value, ...normalised(resize(coarse, { sizes: size ?? sizeOf(image), mode: "linear" })) };
   });
+  const { maps, peaks, values } = await program(feeds);
   return { maps: maps as Tensor, peaks: peaks as Tensor, values: values as Tensor };
 }
 

@@ -6,7 +6,7 @@
 import { type GradientRule, greater, relu, type Value, where } from "../graph/index.js";
 import type { Network } from "../model/index.js";
 import type { Tensor } from "../runtime/index.js";
-import { type Feeds, forTargets, gradientAt, type TargetOptions } from "./targets.js";
+import { compileTargets, type Feeds, gradientAt, type TargetOptions } from "./targets.js";
 
 /** Which gradients flow back through a relu: all where it is open, or of those only the positive ones. */
 export type GradientKind = "plain" | "guided";
@@ -43,9 +43,10 @@ export async function imageGradients(
   feeds: Feeds,
   { gradients: kind = "plain", ...options }: ImageGradientOptions,
 ): Promise<ImageGradients> {
-  const { gradients, values } = await forTargets(network, feeds, options, (_, value, image) => ({
+  const program = compileTargets(network, options, (_, value, image) => ({
     values: value,
     gradients: gradientAt(value, image, "the image", rulesOf(kind)),
   }));
+  const { gradients, values } = await program(feeds);
   return { gradients: gradients as Tensor, values: values as Tensor };
 }

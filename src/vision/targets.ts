@@ -15,6 +15,7 @@ import {
   pullback,
   reshape,
   type Value,
+  type ValueType,
 } from "../graph/index.js";
 import type { Network, NetworkCall, NetworkFunction, NetworkProgram } from "../model/index.js";
 import { elementCount, type Tensor, tensorOf, zeros } from "../runtime/index.js";
@@ -109,9 +110,14 @@ export function targetValue(call: NetworkCall, target: Target, site: string): Va
   throw usageError(`a target is one number a row, [batch], not ${formatShape(value.shape)}: reduce it first`);
 }
 
-/** Compiles a function that may read the class of each row. */
-export function compileWithClasses(network: Network, image: Value, fn: NetworkFunction): NetworkProgram {
-  return network.compile(fn, { [classInput]: { dtype: "int64", shape: [image.shape[0] as Dim] } });
+/** Compiles a function that may read the class of each row, and further inputs of these types. */
+export function compileWithClasses(
+  network: Network,
+  image: Value,
+  fn: NetworkFunction,
+  inputs: Readonly<Record<string, ValueType>> = {},
+): NetworkProgram {
+  return network.compile(fn, { ...inputs, [classInput]: { dtype: "int64", shape: [image.shape[0] as Dim] } });
 }
 
 /** The feed of each row's class. */
@@ -127,33 +133,42 @@ export interface TargetOptions extends ClassifierOptions {
 /** What a method computes of one target: outputs [batch, ...] by name, of the number a row and of the image. */
 export type TargetFunction = (call: NetworkCall, value: Value, image: Value) => Record<string, Value>;
 
+/** The outputs for every target, [batch, targets, ...] by name. */
+export type TargetProgram = (feeds: Feeds) => Promise<Record<string, Tensor>>;
+
 /**
- * The outputs of `fn` for every target of `of`, [batch, targets, ...] by name. All classes run through one compiled graph.
+ * Compiles what `fn` makes of every target of `of`: all classes through one graph, run once for each. Throws where there is
+ * no target, or a class or the image is not among those of the network.
  */
-export async function forTargets(
+export function compileTargets(
   network: Network,
-  feeds: Feeds,
   { of, input, ...options }: TargetOptions,
   fn: TargetFunction,
-): Promise<Record<string, Tensor>> {
+): TargetProgram {
   const targets = typeof of === "number" || typeof of === "function" ? [of] : of;
   if (targets.length === 0) throw usageError("name at least one target in `of`");
   const image = imageInput(network, input);
-  const batch = imageOf(feeds, image.name).shape[0] as number;
   const classes = targets.filter((target) => typeof target === "number");
   const site = classes.length === 0 ? "" : scoresSite(network, classes, options);
   const programOf = (target: Target) =>
     compileWithClasses(network, image.value, (call) => fn(call, targetValue(call, target, site), image.value));
   const ofClasses = classes[0] === undefined ? undefined : programOf(classes[0]);
-  const found: Record<string, Tensor>[] = [];
-  for (const target of targets) {
-    const program = typeof target === "number" && ofClasses !== undefined ? ofClasses : programOf(target);
-    const index = typeof target === "number" ? target : 0;
-    found.push(await program({ ...feeds, ...classFeed(new Array(batch).fill(index)) }));
-    await setImmediate(); // the runtime blocks while it runs: let progress show and Ctrl-C arrive
-  }
-  const names = Object.keys(found[0] as Record<string, Tensor>);
-  return Object.fromEntries(names.map((name) => [name, stackedRows(found.map((outputs) => outputs[name] as Tensor))]));
+  const runs = targets.map((target) =>
+    typeof target === "number" && ofClasses !== undefined
+      ? { program: ofClasses, index: target }
+      : { program: programOf(target), index: 0 },
+  );
+  return async (feeds) => {
+    const batch = imageOf(feeds, image.name).shape[0] as number;
+    const found: Record<string, Tensor>[] = [];
+    for (const { program, index } of runs) {
+      found.push(await program({ ...feeds, ...classFeed(new Array(batch).fill(index)) }));
+      await setImmediate(); // the runtime blocks while it runs: let progress show and Ctrl-C arrive
+    }
+    const names = Object.keys(found[0] as Record<string, Tensor>);
+    const all = names.map((name) => [name, stackedRows(found.map((outputs) => outputs[name] as Tensor))]);
+    return Object.fromEntries(all);
+  };
 }
 
 /** Tensors [batch, ...] of one shape as one, [batch, count, ...]. */

@@ -31,7 +31,7 @@ export const denoiser: NetworkForm = {
 
     const clock = () => {
       const { sine, cosine } = rotaryAngles(time, rotaryFrequencies(8));
-      return site("time", linear(silu(linear(concat([sine, cosine], -1), "time1")), "time2"));
+      return site("clock", linear(silu(linear(concat([sine, cosine], -1), "time1")), "time2"));
     };
     const residual = (x: Value) => {
       const first = site("conv1", conv(silu(site("norm1", groupNorm(x, 2, "norm1"))), "conv1", { pads: 1 }));

@@ -30,8 +30,8 @@ export interface Procrustes {
 }
 
 /**
- * The best rotation of `x` [examples, features] onto `y` of the same examples; of unequal widths, the narrower is as if
- * filled up with zeros. Both are centred.
+ * The best rotation of `x` [examples, features] onto `y` of the same examples. Both are centred; of unequal widths, the
+ * narrower is as if filled up with zeros, so that where x is the wider one what R drops of it counts in the distance.
  *
  * Throws for unequal numbers of examples, fewer than 2, and a side whose examples are all equal.
  *

@@ -76,6 +76,7 @@ class Writer implements Emitter {
   readonly #graph: Graph;
   readonly #order: readonly Node[];
   readonly #read: ReadonlySet<Value>;
+  readonly #returned: ReadonlySet<Value>;
   readonly #outermost: Writer;
   #count = 0;
 
@@ -86,6 +87,7 @@ class Writer implements Emitter {
     this.domains = outermost?.domains ?? new Set();
     this.#order = topologicalOrder(graph.outputs.values());
     this.#read = new Set([...this.#order.flatMap(({ inputs }) => inputs), ...graph.outputs.values()]);
+    this.#returned = new Set(graph.outputs.values());
     const leaves = this.#order.filter(({ attributes }) => attributes.name !== undefined);
     const taken = new Set([
       ...graph.outputs.keys(),
@@ -129,6 +131,10 @@ class Writer implements Emitter {
 
   reads(value: Value): boolean {
     return this.#read.has(value);
+  }
+
+  returns(value: Value): boolean {
+    return this.#returned.has(value);
   }
 
   node(type: string, inputs: readonly string[], options: Parameters<Emitter["node"]>[2] = {}): string[] {

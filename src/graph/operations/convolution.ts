@@ -140,7 +140,15 @@ const convolutionOperation: Operation<ConvolutionAttributes> = {
       },
     ];
   },
-  emit: (node, attributes, emitter) => emitAs("Conv", node, emitter, onnxWindow(attributes)),
+  emit(node, attributes, emitter) {
+    const [y] = node.outputs as readonly [Value];
+    if (!emitter.returns(y)) return emitAs("Conv", node, emitter, onnxWindow(attributes));
+    // Two convolutions that are added are fused into one node by the runtime (1.30), even where the first is an output of
+    // the graph, which then has no source and crashes the process. A reshape to the same sizes keeps them apart.
+    const inputs = node.inputs.map((value) => emitter.name(value));
+    const [apart] = emitter.node("Conv", inputs, { attributes: onnxWindow(attributes) }) as [string];
+    emitter.node("Reshape", [apart, emitter.int64(y.shape.map(() => 0))], { outputs: [emitter.name(y)] });
+  },
   gradient(node, [g]) {
     if (g === undefined) return node.inputs.map(() => undefined);
     const [x, w, bias] = node.inputs as readonly [Value, Value, Value?];

@@ -29,6 +29,8 @@ export interface Emitter {
   name(value: Value): string;
   /** Whether anything reads a value: an operation may leave an output out that nothing reads. */
   reads(value: Value): boolean;
+  /** Whether a value is an output of the graph. */
+  returns(value: Value): boolean;
   /**
    * Adds a node and returns the names of its outputs, which are made up unless given. An operator of another domain than
    * ONNX's is written with it: `com.microsoft.FusedMatMul`.
