@@ -40,7 +40,9 @@ export {
   pathAttribution,
   pathPatching,
 } from "./pathPatching.js";
+export * from "./probes/index.js";
 export { type Relevance, type RelevanceOptions, relevance } from "./relevance.js";
 export { type RelevanceRule, relevanceRules } from "./relevanceRules.js";
+export * from "./similarity/index.js";
 export type { SweepOptions } from "./sweep.js";
 export { type TokenProbability, topTokens } from "./tokens.js";

@@ -31,6 +31,13 @@ export function steerableSites(model: Model, patterns: string | readonly string[
   return sites;
 }
 
+/** The one site that a name stands for: see `steerableSites`. */
+export function steerableSite(model: Model, name: string): SiteDescription {
+  const [site, ...others] = steerableSites(model, name) as [SiteDescription, ...SiteDescription[]];
+  if (others.length === 0) return site;
+  throw usageError(`"${name}" stands for ${others.length + 1} sites: name one`);
+}
+
 /** The sizes of one token's value at a site. */
 export function tokenShape({ shape }: SiteDescription): number[] {
   return shape.slice(2) as number[];

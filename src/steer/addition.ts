@@ -5,7 +5,7 @@
 import { usageError } from "../errors.js";
 import { add, type Model, type Prompt, recorded } from "../model/index.js";
 import { type Tensor, tensorOf } from "../runtime/index.js";
-import { steerableSites } from "./activations.js";
+import { steerableSite } from "./activations.js";
 
 export interface AdditionOptions {
   readonly positive: Prompt;
@@ -27,15 +27,14 @@ export async function activationAddition(
   model: Model,
   { positive, negative, site, strength = 1, from = 0 }: AdditionOptions,
 ): Promise<Model> {
-  const [found, ...others] = steerableSites(model, site);
-  if (found === undefined || others.length > 0) throw usageError(`"${site}" stands for several sites: name one`);
+  const { name } = steerableSite(model, site);
   if (!Number.isInteger(from) || from < 0) throw usageError(`from must be a position of at least 0, not ${from}`);
   const [own, other] = model.tokensAll([positive, negative]).map((tokens) => tokens.length) as [number, number];
   if (own !== other)
     throw usageError(
       `the positive prompt has ${own} tokens and the negative ${other}: pad the shorter, so that they match`,
     );
-  const value = recorded(await model.record([positive, negative], found.name), found.name) as Tensor<"float32">;
+  const value = recorded(await model.record([positive, negative], name), name) as Tensor<"float32">;
   const [, ...shape] = value.shape;
   const size = value.data.length / 2;
   const difference = tensorOf(
@@ -46,5 +45,5 @@ export async function activationAddition(
       (_, i) => strength * ((value.data[i] as number) - (value.data[size + i] as number)),
     ),
   );
-  return model.with(add(`${found.name}[:, ${from}:${from + own}]`, difference));
+  return model.with(add(`${name}[:, ${from}:${from + own}]`, difference));
 }

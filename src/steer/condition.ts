@@ -1,11 +1,11 @@
 /**
  * Steering under a condition (Lee et al. 2024, "Programming refusal with conditional activation steering"): a second
  * vector tells which prompts are meant. A prompt is steered where the cosine of its activation with that vector is above
- * a threshold. (The paper compares h with its projection on the vector, which is the size of the cosine; its sign is kept.)
+ * a threshold. (The paper compares h with the tanh of its projection on the vector; the plain cosine keeps the sign.)
  */
 import type { GenerateOptions, Generation, Model, Prompt } from "../model/index.js";
 import { row } from "../runtime/index.js";
-import { promptActivations, steerableSites } from "./activations.js";
+import { promptActivations, steerableSite, steerableSites } from "./activations.js";
 import type { BatchOptions } from "./batches.js";
 import { type Direction, dot, fitDirection, heldOutScores } from "./directions.js";
 import { classActivations, describeVector, type SteeringOptions, withFits } from "./extract.js";
@@ -83,7 +83,7 @@ export async function decide(
   const [activations] = await promptActivations(
     model,
     prompts,
-    steerableSites(model, vector.site),
+    [steerableSite(model, vector.site)],
     vector.positions,
     options,
   );

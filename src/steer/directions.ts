@@ -69,10 +69,10 @@ export async function fitDirection(classes: Classes, options: DirectionOptions):
 }
 
 /** A number for one activation, under a direction that was fitted without it. */
-export type Score = (activation: Float64Array, direction: Direction) => number;
+type Score = (activation: Float64Array, direction: Direction) => number;
 
 /** The scores of every prompt, in the order of the classes. */
-export interface HeldOutScores {
+interface HeldOutScores {
   readonly positive: number[];
   readonly negative: number[];
   readonly folds: number;

@@ -5,7 +5,7 @@
 import { usageError } from "../errors.js";
 import type { Model, Prompt, SiteDescription } from "../model/index.js";
 import { createRuntime, type Runtime, row, tensorOf } from "../runtime/index.js";
-import { promptActivations, steerableSites, tokenShape } from "./activations.js";
+import { promptActivations, steerableSite, steerableSites, tokenShape } from "./activations.js";
 import type { BatchOptions } from "./batches.js";
 import {
   type Classes,
@@ -53,9 +53,8 @@ export async function steeringVector(
   model: Model,
   { site, ...options }: SteeringOptions & { readonly site: string },
 ): Promise<SteeringVector> {
-  const { length } = steerableSites(model, site);
-  if (length > 1) throw usageError(`"${site}" stands for ${length} sites: name one, or use steeringVectors`);
-  return (await steeringVectors(model, { ...options, sites: site }))[0] as SteeringVector;
+  const { name } = steerableSite(model, site);
+  return (await steeringVectors(model, { ...options, sites: name }))[0] as SteeringVector;
 }
 
 /**

@@ -171,7 +171,7 @@ describe.each(["llama-gqa", "gpt2-odd"])("refined steering of %s", (name) => {
     [{ noise: -1 }, /noise must be at least 0/],
     [{ fluency: { prompts: [], weight: 1 } }, /fluency.prompts must be a list/],
     [{ fluency: { prompts: texts, weight: -1 } }, /fluency.weight/],
-    [{ site: "layers.*.residPost" }, /several sites/],
+    [{ site: "layers.*.residPost" }, /stands for/],
   ] as [Partial<RefineOptions>, RegExp][])("refuses %o", async (options, message) => {
     await expect(refine(options)).rejects.toThrow(message);
   });

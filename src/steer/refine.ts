@@ -7,7 +7,7 @@ import { usageError } from "../errors.js";
 import { constantLike, expand, pullback, reduceSum, reshape, type Value } from "../graph/index.js";
 import type { ComputeContext, Metric, Model, Prompt, SiteDescription } from "../model/index.js";
 import { elementCount, normals, row, type Tensor, tensorOf } from "../runtime/index.js";
-import { promptActivations, steerableSites, tokenShape } from "./activations.js";
+import { promptActivations, steerableSite, tokenShape } from "./activations.js";
 import { type BatchOptions, batchesOf, pause } from "./batches.js";
 import { divergenceSum, perRow } from "./measure.js";
 import { type Evaluation, type OptimizerName, optimizers } from "./optimizers.js";
@@ -96,8 +96,7 @@ export async function refineSteering(model: Model, options: RefineOptions): Prom
   const history: RefineStep[] = [];
   const finished = (best: Point, stopped: Refinement["stopped"]) => ({ vector: vectorOf(best.x), history, stopped });
   let point = await evaluate(startOf(site, activationNorm, options));
-  let best = point;
-  let since = 0;
+  let [best, bestStep] = [point, 0];
   const advance = optimizers[optimizer]({ evaluate, first: stepSize * activationNorm });
   for (let step = 0; ; step++) {
     const { metric, kl, value: objective } = point;
@@ -111,11 +110,10 @@ export async function refineSteering(model: Model, options: RefineOptions): Prom
       norm: Math.hypot(...point.x),
     });
     if (step > 0) options.onProgress?.(step, steps);
-    since = point.value > best.value ? 0 : since + 1;
-    if (point.value > best.value) best = point;
+    if (point.value > best.value) [best, bestStep] = [point, step];
     if (metric >= (options.target ?? Infinity)) return finished(point, "target");
     if (step === steps) return finished(best, "steps");
-    if (since > patience) return finished(best, "patience");
+    if (step - bestStep >= patience) return finished(best, "patience");
     await pause(options.signal);
     const next = await advance(point);
     if (next === undefined) return finished(best, "stuck");
@@ -221,9 +219,7 @@ function insideBall(x: Float64Array, radius: number): Float64Array {
 function siteOf(model: Model, { site, start }: RefineOptions): SiteDescription {
   const name = site ?? start?.site;
   if (name === undefined) throw usageError("refineSteering needs a site, or a start that has one");
-  const [found, ...others] = steerableSites(model, name);
-  if (found === undefined || others.length > 0) throw usageError(`"${name}" stands for several sites: name one`);
-  return found;
+  return steerableSite(model, name);
 }
 
 function startOf(site: SiteDescription, activationNorm: number, { start, noise = 0, seed = 0 }: RefineOptions) {

@@ -19,7 +19,7 @@ import {
 } from "../graph/index.js";
 import { type Clamp, type Model, parseSite } from "../model/index.js";
 import { type Tensor, tensorOf } from "../runtime/index.js";
-import { steerableSites, tokenShape } from "./activations.js";
+import { steerableSite, tokenShape } from "./activations.js";
 import { type Positions, positionSuffix, singlePosition } from "./positions.js";
 import type { SteeringVector } from "./vector.js";
 
@@ -187,9 +187,7 @@ function rowGate(rows: readonly boolean[] | undefined, size: readonly number[], 
 
 /** The shape of a token's value at the vector's site. Throws where the vector has another. */
 function checkVector(model: Model, { site, vector }: SteeringVector): number[] {
-  const [found, ...others] = steerableSites(model, site);
-  if (found === undefined || others.length > 0) throw usageError(`"${site}" must be one site to steer at`);
-  const size = tokenShape(found);
+  const size = tokenShape(steerableSite(model, site));
   if (vector.shape.join() !== size.join())
     throw usageError(
       `the vector has shape [${vector.shape.join(", ")}]; a token at ${site} of this model has [${size.join(", ")}]`,

@@ -48,6 +48,8 @@ export async function probeClasses(
   const grouped = groups === undefined ? {} : { groups };
   const folds = splitClasses(known, { ...options, ...grouped });
   const { score = "accuracy" } = options;
+  if (classScores[score] === undefined)
+    throw usageError(`a score of classes is ${Object.keys(classScores).join(", ")}, not "${score}"`);
   if (score === "areaUnderRoc" && classes.length > 2)
     throw usageError(`areaUnderRoc is a score of two classes, not of ${classes.length}`);
   return withRuntime(options.runtime, async (runtime) => {

@@ -6,6 +6,7 @@ import {
   meanOverTokens,
   type Prompt,
   type Recording,
+  recorded,
   recordedRow,
   type Token,
 } from "../../model/index.js";
@@ -40,15 +41,13 @@ export interface Examples {
 export function examplesOf(features: ProbeFeatures): Examples {
   if ("dtype" in features) return { features };
   const { recording, site, positions = -1 } = features;
-  const lengths = lengthsOf(recording);
-  const width = meanOverTokens(recording, site).data.length; // throws where the site has no values of single tokens
-  const places = placesOf(lengths, positions);
-  const rows = lengths.map((_, prompt) => recordedRow(recording, site, prompt));
-  return {
-    features: gather(rows, places, width),
-    prompts: Int32Array.from(places.flatMap((list, prompt) => list.map(() => prompt))),
-  };
+  meanOverTokens(recording, site); // throws where the site has no values of single tokens
+  const places = placesOf(lengthsOf(recording), positions);
+  return { features: gather(recording, site, places), prompts: ownersOf(places) };
 }
+
+const ownersOf = (places: readonly number[][][]) =>
+  Int32Array.from(places.flatMap((list, prompt) => list.map(() => prompt)));
 
 /** For each prompt, the tokens behind each of its examples. */
 function placesOf(lengths: readonly number[], positions: PositionChoice): number[][][] {
@@ -63,17 +62,18 @@ function placesOf(lengths: readonly number[], positions: PositionChoice): number
   });
 }
 
-/** The mean over the tokens of each example, [examples, width], from the rows [tokens, ...] of each prompt. */
-function gather(rows: readonly Tensor[], places: readonly number[][][], width: number): Tensor<"float32"> {
-  const examples = places.flatMap((list, prompt) => list.map((tokens) => ({ data: rows[prompt]?.data, tokens })));
-  const result = new Float32Array(examples.length * width);
-  examples.forEach(({ data, tokens }, e) => {
-    for (let j = 0; j < width; j++) {
-      const sum = tokens.reduce((total, token) => total + Number(data?.[token * width + j]), 0);
-      result[e * width + j] = sum / tokens.length;
+/** The mean over the tokens of each example, [examples, features]. */
+function gather(recording: Recording, site: string, places: readonly number[][][]): Tensor<"float32"> {
+  const rows: Float32Array[] = [];
+  places.forEach((list, prompt) => {
+    const { shape, data } = recordedRow(recording, site, prompt);
+    const width = data.length / (shape[0] as number);
+    for (const tokens of list) {
+      const value = (j: number) => tokens.reduce((sum, token) => sum + Number(data[token * width + j]), 0);
+      rows.push(Float32Array.from({ length: width }, (_, j) => value(j) / tokens.length));
     }
   });
-  return tensor("float32", [examples.length, width], result);
+  return stacked(rows, rows.length);
 }
 
 export interface SiteExamplesOptions {
@@ -113,22 +113,25 @@ export async function siteExamples(
   if (prompts.length === 0) throw usageError("no prompt was given");
   const tokens = model.tokensAll(prompts);
   const lengths = tokens.map((line) => line.length);
-  placesOf(lengths, positions); // a position out of range is an error before anything runs
-  const parts = new Map<string, Tensor[]>(names.map((name) => [name, []]));
-  const owners: number[] = [];
+  const places = placesOf(lengths, positions);
+  const suffix = typeof positions === "number" ? `[:, ${positions}]` : ""; // then only that position leaves the graph
+  const parts = new Map<string, Float32Array[]>(names.map((name) => [name, []]));
   for (const { from, to } of batches(lengths, batchTokens)) {
     signal?.throwIfAborted();
     const ids = tokens.slice(from, to).map((line) => line.map(({ id }) => id));
-    const recording = await model.record(ids, names);
-    const own = typeof positions === "object" ? positions.slice(from, to) : positions;
-    const examples = names.map((site) => examplesOf({ recording, site, positions: own }));
-    examples.forEach(({ features }, i) => {
-      parts.get(names[i] as string)?.push(features);
-    });
-    owners.push(...Array.from(examples[0]?.prompts as Int32Array, (prompt) => prompt + from));
+    const recording = await model.record(
+      ids,
+      names.map((name) => name + suffix),
+    );
+    for (const [name, list] of parts) {
+      const chosen =
+        suffix === "" ? gather(recording, name, places.slice(from, to)) : recorded(recording, name + suffix);
+      list.push(chosen.data as Float32Array);
+    }
   }
-  const features = new Map([...parts].map(([name, list]) => [name, stacked(list)]));
-  return { features, prompts: Int32Array.from(owners), tokens };
+  const prompted = ownersOf(places);
+  const features = new Map([...parts].map(([name, list]) => [name, stacked(list, prompted.length)]));
+  return { features, prompts: prompted, tokens };
 }
 
 /** Runs of prompts whose padded batch holds at most `most` tokens, or one prompt. */
@@ -149,14 +152,13 @@ function batches(lengths: readonly number[], most: number): { from: number; to: 
   return result;
 }
 
-function stacked(parts: readonly Tensor[]): Tensor<"float32"> {
-  const width = parts[0]?.shape[1] as number;
-  const rows = parts.reduce((sum, { shape }) => sum + (shape[0] as number), 0);
-  const data = new Float32Array(rows * width);
+/** Pieces one below the other, as `rows` rows. */
+function stacked(pieces: readonly Float32Array[], rows: number): Tensor<"float32"> {
+  const data = new Float32Array(pieces.reduce((sum, piece) => sum + piece.length, 0));
   let at = 0;
-  for (const part of parts) {
-    data.set(part.data as Float32Array, at);
-    at += part.data.length;
+  for (const piece of pieces) {
+    data.set(piece, at);
+    at += piece.length;
   }
-  return tensor("float32", [rows, width], data);
+  return tensor("float32", [rows, data.length / rows], data);
 }

@@ -52,6 +52,8 @@ export async function ridgeProbe(
   options: RidgeProbeOptions = {},
 ): Promise<RidgeProbe> {
   const { penalty = [0.1, 1, 10, 100, 1e3, 1e4, 1e5], penaltyFolds = 5, choice = "perTarget" } = options;
+  const scorer = scorers[options.score ?? "r2"];
+  if (scorer === undefined) throw usageError(`a score of numbers is r2 or correlation, not "${options.score}"`);
   const examples = examplesOf(features);
   const rows = readRows(examples.features, "features");
   const y = readTargets(targets, sizeOf(rows)[0]);
@@ -70,7 +72,6 @@ export async function ridgeProbe(
       return ridgeSearch(scaled, own, penalty, { runtime, choice, folds: split(train, penaltyFolds) });
     };
     const { fit: whole, directions, heldOut } = await crossValidate(rows, { estimate, folds }, runtime, options);
-    const scorer = scorers[options.score ?? "r2"];
     const count = sizeOf(y)[1];
     const one = (target: number) => (chosen: Int32Array) =>
       scorer(columnAt(y, chosen, target), columnAt(heldOut, chosen, target));

@@ -47,6 +47,13 @@ export function pickRows(matrix: Matrix, indices: ArrayLike<number>): Matrix {
   return tensor("float64", [indices.length, width], data);
 }
 
+/** The sum of products. */
+export function dot(a: Float64Array, b: Float64Array): number {
+  let sum = 0;
+  for (let k = 0; k < a.length; k++) sum += (a[k] as number) * (b[k] as number);
+  return sum;
+}
+
 /** (x - shift) * factor for every column, as new memory; factors are 1 unless given. */
 export function rescaled(matrix: Matrix, shift: Float64Array, factor?: Float64Array): Matrix {
   const width = matrix.shape[1] as number;

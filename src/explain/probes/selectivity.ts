@@ -5,8 +5,8 @@
  */
 import { usageError } from "../../errors.js";
 import { random } from "../../runtime/index.js";
-import type { ClassProbe } from "./classification.js";
-import type { ProbeFeatures } from "./features.js";
+import { type ClassProbe, promptGroups } from "./classification.js";
+import { examplesOf, type ProbeFeatures } from "./features.js";
 import { type ClassProbeSpec, classProbe } from "./kinds.js";
 import { type Label, readLabels, shuffled } from "./labels.js";
 
@@ -60,13 +60,17 @@ export async function selectivity(
   ] as const)
     if (!Number.isInteger(value) || value < least)
       throw usageError(`${name} must be a whole number of at least ${least}, not ${value}`);
+  const examples = examplesOf(features);
+  const groups = probe.groups ?? promptGroups(examples.prompts);
   const given = Array.from(labels);
   const types = readLabels(options.types ?? given.map((_, i) => i), given.length, "types");
   const total = 1 + draws + permutations;
   let done = 0;
+  // What a score is compared with needs no interval: two samples are the fewest.
   const run = async (own: readonly Label[], resamples = 2) => {
-    const result = await classProbe(features, own, {
+    const result = await classProbe(examples.features, own, {
       ...probe,
+      ...(groups === undefined ? {} : { groups }),
       ...(signal === undefined ? {} : { signal }),
       resamples,
     });

@@ -34,9 +34,9 @@ describe.skipIf(realModel === undefined)(`SmolLM2 probed (${needsRealModel})`, {
     expect(found.sites).toHaveLength(31);
     expect(found.scores[0]).toBeLessThanOrEqual(0.5); // every prompt ends in the same token: nothing to read
     expect(found.low[found.sites.indexOf(found.best)]).toBeGreaterThan(0.85);
-    const early = found.scores.slice(1, 3).reduce((a, b) => a + b) / 2;
-    const middle = found.scores.slice(10, 20).reduce((a, b) => a + b) / 10;
-    expect(middle).toBeGreaterThan(early);
+    const [first, ...later] = found.scores.slice(1) as [number, ...number[]];
+    expect(Math.min(...later.slice(3))).toBeGreaterThan(0.9);
+    expect(first).toBeLessThan(Math.min(...later.slice(3))); // one layer of attention brings a part of it
   });
 
   it("is selective there: random labels of the nouns can't be read", async () => {
@@ -56,15 +56,6 @@ describe.skipIf(realModel === undefined)(`SmolLM2 probed (${needsRealModel})`, {
       const found = values.flatMap((line, i) => line.slice(i + distance, i + distance + 1));
       return found.reduce((a, b) => a + b) / found.length;
     };
-      values
-        .map((l) =>
-          l
-            .filter((_, i) => i % 5 === 0)
-            .map((x) => x.toFixed(2))
-            .join(" "),
-        )
-        .join("\n"),
-    );
     const [same, next, tenth] = [meanAt(0), meanAt(1), meanAt(10)];
     expect(same).toBeCloseTo(1, 9);
     expect(next).toBeLessThan(same);

@@ -103,7 +103,8 @@ export function cutOf(features: Tensor, { relativeCut }: CcaOptions): number {
 export async function basisOf(rows: Matrix, cut: number, runtime: Runtime): Promise<Basis> {
   const centre = centred(rows);
   const { u, values } = await svd(centre, { runtime });
-  const rank = values.filter((value) => value > cut * (values[0] as number)).length;
+  const counted = values.filter((value) => value > cut * (values[0] as number)).length;
+  const rank = Math.min(counted, sizeOf(rows)[0] - 1); // centring took one direction of the examples
   if (rank === 0) throw usageError("every example has the same features: nothing to correlate");
   const basis = leftColumns(u, rank);
   return { basis, coordinates: await product(basis, centre, { runtime, transpose: { left: true } }) };

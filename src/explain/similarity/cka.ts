@@ -6,8 +6,7 @@
 import { usageError } from "../../errors.js";
 import { gram, type Matrix, type ProductOptions, product, quantile } from "../../linalg/index.js";
 import type { Runtime, Tensor } from "../../runtime/index.js";
-import { centred, readRows, sizeOf, withRuntime } from "../probes/rows.js";
-import { dot } from "./dissimilarity.js";
+import { centred, dot, readRows, sizeOf, withRuntime } from "../probes/rows.js";
 
 export interface CkaOptions extends ProductOptions {
   /** `linear`: x . y; `rbf`: exp(-|x - y|^2 / (2 s^2)). `linear` unless given. */

@@ -6,8 +6,8 @@ import { usageError } from "../../errors.js";
 import { bootstrap, kendall, type Matrix, ranks } from "../../linalg/index.js";
 import type { Tensor } from "../../runtime/index.js";
 import { shuffled } from "../probes/labels.js";
-import { readRows, sizeOf } from "../probes/rows.js";
-import { type Dissimilarity, dot } from "./dissimilarity.js";
+import { dot, readRows, sizeOf } from "../probes/rows.js";
+import type { Dissimilarity } from "./dissimilarity.js";
 
 /**
  * Of the entries above the diagonals. `kendall` is tau-a, (concordant - discordant) / all pairs of entries, which does not
@@ -68,29 +68,26 @@ export function compareDissimilarity(
   options: ComparisonOptions = {},
 ): DissimilarityComparison {
   const { measure = "spearman", permutations = 999, resamples = 1000, level = 0.95, seed = 0 } = options;
-  const similarityOf = comparisonOf(measure);
+  const similarityOf = entriesSimilarity(measure);
   if (!Number.isInteger(permutations) || permutations < 0)
     throw usageError(`permutations must be a whole number of at least 0, not ${permutations}`);
   const own = readDissimilarity(model, "the first matrix");
   const [count] = sizeOf(own);
   const others = readAll([reference].flat(), count);
-  const all = Array.from({ length: count }, (_, i) => i);
   const meanAt = (places: ArrayLike<number>) => {
     const pairs = pairsOf(places);
-    const mine = entriesAt(own, pairs);
-    return meanOf(others.map((other) => similarityOf(mine, entriesAt(other, pairs))));
+    const entries = entriesAt(own, pairs);
+    return meanOf(others.map((other) => similarityOf(entries, entriesAt(other, pairs))));
   };
-  const vector = entriesAt(own, pairsOf(all));
-  const vectors = others.map((other) => entriesAt(other, pairsOf(all)));
-  const references = vectors.map((entries) => similarityOf(vector, entries));
+  const vectors = others.map(entriesOf);
+  const references = vectors.map((entries) => similarityOf(entriesOf(own), entries));
   const similarity = meanOf(references);
-  const result = { measure, similarity, references };
   const defined = !Number.isNaN(similarity);
   return {
-    ...result,
-    ...(permutations > 0 && defined
-      ? { p: permutationShare(own, vectors, similarityOf, similarity, permutations, seed) }
-      : {}),
+    measure,
+    similarity,
+    references,
+    ...(permutations > 0 && defined ? { p: permutationShare(own, vectors, measure, { permutations, seed }) } : {}),
     ...(resamples > 0 && defined ? { interval: intervalOf(count, meanAt, { resamples, level, seed }) } : {}),
     ...(others.length > 1 ? { ceiling: ceilingOf(vectors, measure) } : {}),
   };
@@ -107,43 +104,47 @@ export function noiseCeiling(
 ): NoiseCeiling {
   if (subjects.length < 2) throw usageError(`a noise ceiling needs at least 2 subjects, not ${subjects.length}`);
   const [count] = sizeOf(readDissimilarity(subjects[0] as DissimilarityInput, "the first subject"));
-  const pairs = pairsOf(Array.from({ length: count }, (_, i) => i));
-  return ceilingOf(
-    readAll(subjects, count).map((subject) => entriesAt(subject, pairs)),
-    measure,
-  );
+  return ceilingOf(readAll(subjects, count).map(entriesOf), measure);
 }
 
 function ceilingOf(subjects: readonly Float64Array[], measure: ComparisonMeasure): NoiseCeiling {
-  const similarityOf = comparisonOf(measure);
-  const seen = subjects.map(comparable[measure]);
+  const similarityOf = entriesSimilarity(measure);
+  const seen = subjects.map(comparisonOf(measure).view);
   const total = (seen[0] as Float64Array).map((_, k) => seen.reduce((sum, own) => sum + (own[k] as number), 0));
-  const lower = subjects.map((own, s) =>
-    similarityOf(
-      own,
-      total.map((sum, k) => sum - (seen[s]?.[k] as number)),
-    ),
-  );
+  const lower = subjects.map((own, s) => {
+    const others = total.map((sum, k) => sum - (seen[s]?.[k] as number));
+    return similarityOf(own, others);
+  });
   return { lower: meanOf(lower), upper: meanOf(subjects.map((own) => similarityOf(own, total))) };
 }
 
-/** What a measure sees of entries; `pearson`, `spearman` and `cosine` are then sums of products of unit vectors. */
-const comparable: Readonly<Record<ComparisonMeasure, (entries: Float64Array) => Float64Array>> = {
-  cosine: (entries) => unit(entries),
-  pearson: (entries) => unit(deviations(entries)),
-  spearman: (entries) => unit(deviations(ranks(entries))),
-  kendall: (entries) => ranks(entries),
+interface Comparison {
+  /** What the measure sees of entries; it goes with any order of them. */
+  readonly view: (entries: Float64Array) => Float64Array;
+  /** The similarity of two views. */
+  readonly similarity: (a: Float64Array, b: Float64Array) => number;
+}
+
+const cosine = (a: Float64Array, b: Float64Array) => Math.min(1, Math.max(-1, dot(a, b)));
+
+const comparisons: Readonly<Record<ComparisonMeasure, Comparison>> = {
+  cosine: { view: unit, similarity: cosine },
+  pearson: { view: (entries) => unit(deviations(entries)), similarity: cosine },
+  spearman: { view: (entries) => unit(deviations(ranks(entries))), similarity: cosine },
+  kendall: { view: ranks, similarity: kendallA },
 };
 
-type Comparison = (a: Float64Array, b: Float64Array) => number;
+/** How a measure compares entries. */
+function comparisonOf(measure: ComparisonMeasure): Comparison {
+  const found = comparisons[measure];
+  if (found !== undefined) return found;
+  throw usageError(`dissimilarities are compared by ${Object.keys(comparisons).join(", ")}, not "${measure}"`);
+}
 
-/** The similarity of two vectors of entries under a measure. */
-export function comparisonOf(measure: ComparisonMeasure): Comparison {
-  const view = comparable[measure];
-  if (view === undefined)
-    throw usageError(`dissimilarities are compared by ${Object.keys(comparable).join(", ")}, not "${measure}"`);
-  if (measure === "kendall") return kendallA;
-  return (a, b) => Math.min(1, Math.max(-1, dot(view(a), view(b))));
+/** The similarity of two lists of entries under a measure. */
+export function entriesSimilarity(measure: ComparisonMeasure): (a: Float64Array, b: Float64Array) => number {
+  const { view, similarity } = comparisonOf(measure);
+  return (a, b) => similarity(view(a), view(b));
 }
 
 /** tau-a from tau-b, whose denominator leaves out tied pairs. */
@@ -164,12 +165,14 @@ function untiedPairs(values: Float64Array): number {
   return (values.length * (values.length - 1)) / 2 - tied;
 }
 
+/** Exactly zero where all are equal. */
 function deviations(values: Float64Array): Float64Array {
   const mean = meanOf(values);
+  if (values.every((value) => value === values[0])) return new Float64Array(values.length);
   return values.map((value) => value - mean);
 }
 
-/** At length 1; NaN for what is zero, or constant up to rounding before its mean was taken off. */
+/** At length 1; NaN for zeros. */
 function unit(values: Float64Array): Float64Array {
   const length = Math.sqrt(dot(values, values));
   return values.map((value) => value / length);
@@ -181,21 +184,25 @@ function meanOf(values: ArrayLike<number>): number {
   return sum / values.length;
 }
 
+/** The share of orders of the conditions of `own`, the given one counted, that are at least as similar to the references. */
 function permutationShare(
   own: Matrix,
   references: readonly Float64Array[],
-  similarityOf: Comparison,
-  observed: number,
-  permutations: number,
-  seed: number,
+  measure: ComparisonMeasure,
+  { permutations, seed }: { readonly permutations: number; readonly seed: number },
 ): number {
-  const all = Array.from({ length: sizeOf(own)[0] }, (_, i) => i);
+  const { view, similarity } = comparisonOf(measure);
+  const [count] = sizeOf(own);
+  const seen = fromEntries(count, view(entriesOf(own)));
+  const wanted = references.map(view);
+  const all = Array.from({ length: count }, (_, i) => i);
+  const meanIn = (order: readonly number[]) => {
+    const entries = entriesAt(seen, pairsOf(order));
+    return meanOf(wanted.map((reference) => similarity(entries, reference)));
+  };
+  const bound = meanIn(all) - 1e-12; // equal up to rounding is equal
   let extreme = 0;
-  for (let order = 0; order < permutations; order++) {
-    const entries = entriesAt(own, pairsOf(shuffled(all, seed, order + 1)));
-    const similarity = meanOf(references.map((reference) => similarityOf(entries, reference)));
-    if (similarity >= observed - 1e-12) extreme += 1; // equal up to rounding is equal
-  }
+  for (let order = 0; order < permutations; order++) if (meanIn(shuffled(all, seed, order + 1)) >= bound) extreme += 1;
   return (1 + extreme) / (1 + permutations);
 }
 
@@ -227,9 +234,21 @@ function entriesAt({ shape, data }: Matrix, pairs: Int32Array): Float64Array {
   );
 }
 
-/** The entries below the diagonal. */
+/** The entries below the diagonal, row by row. */
 export function entriesOf(matrix: Matrix): Float64Array {
   return entriesAt(matrix, pairsOf(Array.from({ length: sizeOf(matrix)[0] }, (_, i) => i)));
+}
+
+/** The symmetric matrix of entries below its diagonal. */
+function fromEntries(count: number, entries: Float64Array): Matrix {
+  const data = new Float64Array(count * count);
+  for (let i = 1, k = 0; i < count; i++) {
+    for (let j = 0; j < i; j++, k++) {
+      data[i * count + j] = entries[k] as number;
+      data[j * count + i] = entries[k] as number;
+    }
+  }
+  return { dtype: "float64", shape: [count, count], data };
 }
 
 function readAll(inputs: readonly DissimilarityInput[], count: number): Matrix[] {

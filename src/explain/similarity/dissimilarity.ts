@@ -9,6 +9,7 @@ import { type ClassLabels, type Label, readLabels } from "../probes/labels.js";
 import {
   classMeans,
   covarianceFactor,
+  dot,
   pickRows,
   readRows,
   residualsOf,
@@ -182,12 +183,5 @@ async function noiseOf(
 function squaredDistance(a: Float64Array, b: Float64Array): number {
   let sum = 0;
   for (let k = 0; k < a.length; k++) sum += ((a[k] as number) - (b[k] as number)) ** 2;
-  return sum;
-}
-
-/** The sum of products. */
-export function dot(a: Float64Array, b: Float64Array): number {
-  let sum = 0;
-  for (let k = 0; k < a.length; k++) sum += (a[k] as number) * (b[k] as number);
   return sum;
 }

@@ -5,9 +5,8 @@
 import { usageError } from "../../errors.js";
 import { columnMoments, type Matrix, type ProductOptions, product, svd } from "../../linalg/index.js";
 import type { Runtime, Tensor } from "../../runtime/index.js";
-import { centred, readRows, withRuntime } from "../probes/rows.js";
+import { centred, dot, withRuntime } from "../probes/rows.js";
 import { readPair } from "./cka.js";
-import { dot } from "./dissimilarity.js";
 
 export interface ProcrustesOptions extends ProductOptions {
   /** Bring both sides to norm 1 first (after centring); on unless given. */
@@ -39,8 +38,8 @@ export interface Procrustes {
  */
 export async function procrustes(x: Tensor, y: Tensor, options: ProcrustesOptions = {}): Promise<Procrustes> {
   const { normalize = true, scaling = false } = options;
-  readPair(x, y, 2);
-  const [first, second] = [procrustesSide(x, "x"), procrustesSide(y, "y")];
+  const [a, b] = readPair(x, y, 2);
+  const [first, second] = [procrustesSide(a, "x"), procrustesSide(b, "y")];
   return withRuntime(options.runtime, async (runtime) => {
     const cross = await product(first.unit, second.unit, { runtime, transpose: { left: true } });
     const { u, values, v } = await svd(cross, { runtime });
@@ -48,14 +47,14 @@ export async function procrustes(x: Tensor, y: Tensor, options: ProcrustesOption
       1,
       values.reduce((sum, value) => sum + value, 0),
     );
-    const [a, b] = normalize ? [1, 1] : [first.norm, second.norm];
-    const factor = scaling ? (b / a) * cosine : 1; // the scale of x in the units that distance is measured in
-    const left = (factor * a) ** 2 + b ** 2 - 2 * factor * a * b * cosine;
+    const [sizeX, sizeY] = normalize ? [1, 1] : [first.norm, second.norm];
+    const factor = scaling ? (sizeY / sizeX) * cosine : 1; // the scale of x in the units that distance is measured in
+    const left = (factor * sizeX) ** 2 + sizeY ** 2 - 2 * factor * sizeX * sizeY * cosine;
     return {
       distance: Math.sqrt(Math.max(0, left)),
       angle: Math.acos(cosine),
       rotation: await product(u, v, { runtime, transpose: { right: true } }),
-      scale: (factor * a * second.norm) / (first.norm * b),
+      scale: (factor * sizeX * second.norm) / (first.norm * sizeY),
       meanX: first.mean,
       meanY: second.mean,
     };
@@ -70,8 +69,7 @@ export interface ProcrustesSide {
 }
 
 /** One side of the comparison, which can meet many others. */
-export function procrustesSide(features: Tensor, name: string): ProcrustesSide {
-  const rows = readRows(features, name);
+export function procrustesSide(rows: Matrix, name: string): ProcrustesSide {
   const centre = centred(rows);
   const norm = Math.sqrt(dot(centre.data, centre.data));
   if (norm === 0) throw usageError(`every example of ${name} has the same features: nothing to rotate`);

@@ -8,7 +8,7 @@ import { type SiteExamplesOptions, siteExamples } from "../probes/features.js";
 import { readRows, withRuntime } from "../probes/rows.js";
 import { type Basis, basisOf, correlationsOf, cutOf, principalBasis, projectionWeighted } from "./cca.js";
 import { alignment, type CkaOptions, centredKernel } from "./cka.js";
-import { type ComparisonMeasure, comparisonOf, entriesOf } from "./compare.js";
+import { type ComparisonMeasure, entriesOf, entriesSimilarity } from "./compare.js";
 import { type DissimilarityMeasure, dissimilarityMatrix } from "./dissimilarity.js";
 import { type ProcrustesSide, procrustesCosine, procrustesSide } from "./procrustes.js";
 
@@ -144,7 +144,7 @@ const measures: Readonly<Record<SimilarityMeasure, Measure>> = {
       const { dissimilarity = "correlation" } = options.rsa ?? {};
       return entriesOf((await dissimilarityMatrix(features, { measure: dissimilarity, runtime })).matrix);
     },
-    (a, b, { options }) => comparisonOf(options.rsa?.comparison ?? "spearman")(a, b),
+    (a, b, { options }) => entriesSimilarity(options.rsa?.comparison ?? "spearman")(a, b),
   ),
   cca: measureOf(fullBasis, (a: Basis, b: Basis, context) => meanCorrelation(a.basis, b.basis, context)),
   svcca: measureOf(
@@ -158,7 +158,7 @@ const measures: Readonly<Record<SimilarityMeasure, Measure>> = {
   ),
   pwcca: measureOf(fullBasis, (a: Basis, b: Basis, { runtime }) => projectionWeighted(a, b.basis, runtime)),
   procrustes: measureOf(
-    (features) => procrustesSide(features, "features"),
+    (features) => procrustesSide(readRows(features, "features"), "a site"),
     (a: ProcrustesSide, b: ProcrustesSide, { runtime }) => procrustesCosine(a, b, runtime),
   ),
 };
