@@ -331,7 +331,7 @@ describe("prompts", () => {
     )) as {
       results: PatchResult[];
     };
-    expect(pairs.results.map(({ answer, wrong }) => [answer.text, wrong.id])).toEqual([
+    expect(pairs.results.map(({ answer, wrong }) => [answer?.text, wrong?.id])).toEqual([
       ["c", 6],
       ["g", 6],
     ]);

@@ -33,12 +33,13 @@ export const text = (description?: string): Schema<string> => simple("string", d
 export const number = (description?: string): Schema<number> => simple("number", description);
 /** A whole number. */
 export const integer = (description?: string): Schema<number> => simple("integer", description);
+export const boolean = (description?: string): Schema<boolean> => simple("boolean", description);
 /** A number of at least `minimum`. */
 export const atLeast = (minimum: number, description?: string): Schema<number> => ({
   json: { ...simple<number>("number", description).json, minimum },
 });
 
-function simple<T>(type: "string" | "number" | "integer", description?: string): Schema<T> {
+function simple<T>(type: "string" | "number" | "integer" | "boolean", description?: string): Schema<T> {
   return { json: { type, ...(description === undefined ? {} : { description }) } };
 }
 

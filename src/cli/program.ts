@@ -37,11 +37,21 @@ export const commands: readonly Entry[] = [
   { name: "generate", summary: "continue a text", load: () => import("./commands/generate.js") },
   { name: "attention", summary: "see where heads look", load: () => import("./commands/attention.js") },
   { name: "attribute", summary: "find what writes a token's logit", load: () => import("./commands/attribute.js") },
+  {
+    name: "saliency",
+    summary: "find the tokens that a metric depends on",
+    load: () => import("./commands/saliency.js"),
+  },
   { name: "ablate", summary: "take parts away one by one", load: () => import("./commands/ablate.js") },
   {
     name: "patch",
     summary: "find what carries an answer between two prompts",
     load: () => import("./commands/patch.js"),
+  },
+  {
+    name: "graph",
+    summary: "find the parts and connections that carry an answer",
+    load: () => import("./commands/graph.js"),
   },
   { name: "cache", summary: "see and clear the cache", load: () => import("./commands/cache.js") },
   { name: "schema", summary: "print the JSON Schemas of results", load: () => import("./commands/schema.js") },

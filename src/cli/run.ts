@@ -1,6 +1,6 @@
 /**
- * The frame of every command that runs prompts: read them, open the model, put the clamps on, take the step for each, and
- * print one object, a list of them, or text and figures.
+ * The frame of every command that runs prompts, or pairs of them: read them, open the model, put the clamps on, take the
+ * step for each, and print one object, a list of them, or text and figures.
  */
 import type { Figure } from "../figures/index.js";
 import type { Model, Token } from "../model/index.js";
@@ -30,8 +30,8 @@ export interface Outcome {
   readonly figures?: readonly Figure[];
 }
 
+/** What the flags of a call ask for. */
 export interface RunRequest {
-  readonly argument: string | undefined;
   readonly options: RunOptions & { readonly out?: string };
   readonly clamps: readonly ClampSpec[];
 }
@@ -39,23 +39,45 @@ export interface RunRequest {
 /** Takes a step for every prompt of a call and prints what comes out. */
 export async function runEach(
   context: Context,
-  { argument, options, clamps }: RunRequest,
+  { argument, ...request }: RunRequest & { readonly argument: string | undefined },
   step: (run: Run) => Promise<Outcome>,
 ): Promise<void> {
+  const { options } = request;
   const { inputs, many } = await readPrompts({ argument, ...options }, context.stdin, context.signal);
-  await checkPicture(options.out, inputs.length);
-  await withModel(context, options, async (plain) => {
-    const model = await withClamps(plain, clamps);
+  const ready = (plain: Model) => {
     const prompts = inputs.map((input) => {
       const tokens = promptTokens(plain, input, options);
       return { tokens, ids: tokens.map(({ id }) => id), label: promptLabel(input) };
     });
-    // Before the first prompt runs and prints, all are known to be right.
     plain.tokensAll(prompts.map(({ ids }) => ids));
+    return prompts;
+  };
+  await runAll(context, { ...request, count: inputs.length, many, ready }, (model, prompt, plain) =>
+    step({ model, plain, ...prompt }),
+  );
+}
+
+interface Work<Item> extends RunRequest {
+  readonly count: number;
+  /** Whether results are a list. */
+  readonly many: boolean;
+  /** The `count` inputs of steps. Throws where one is wrong: then nothing has been run or printed yet. */
+  readonly ready: (plain: Model) => readonly Item[];
+}
+
+/** Takes a step for every item, in a view of the model with the call's clamps, and prints what comes out. */
+export async function runAll<Item>(
+  context: Context,
+  { options, clamps, count, many, ready }: Work<Item>,
+  step: (model: Model, item: Item, plain: Model) => Promise<Outcome>,
+): Promise<void> {
+  await checkPicture(options.out, count);
+  await withModel(context, options, async (plain) => {
+    const model = await withClamps(plain, clamps);
     const outcomes: Outcome[] = [];
-    for (const prompt of prompts) {
+    for (const item of ready(plain)) {
       context.signal.throwIfAborted();
-      const outcome = await step({ model, plain, ...prompt });
+      const outcome = await step(model, item, plain);
       context.progress.end();
       if (!options.json) await printText(context, (outcomes.length > 0 ? "\n" : "") + (await outcome.text()));
       outcomes.push(outcome);

@@ -4,6 +4,7 @@
  */
 import {
   atLeast,
+  boolean,
   either,
   integer,
   type JsonSchema,
@@ -95,18 +96,65 @@ const ablateResult = object({
   ),
 });
 
+const pairMetric = { text: text("a metric as `gradient --of` takes it"), clean: number(), corrupt: number() };
+const pairAnswers = { answer: token, wrong: token };
+
 const patchResult = object(
   {
     tokens,
-    answer: token,
-    wrong: token,
+    estimated: boolean("to first order, in place of a run for each number"),
     by: oneOf("position", "head"),
     sites: list(text()),
     positions: list(integer()),
-    metric: object({ clean: number(), corrupt: number() }),
+    metric: object(pairMetric),
     recovered: list(list(number("share of the metric: sites x positions, or sites x heads"))),
   },
-  { heads: list(integer()) },
+  { ...pairAnswers, heads: list(integer()) },
+);
+
+const graphResult = object(
+  {
+    tokens,
+    metric: object({ ...pairMetric, graph: number("with only the graph's nodes their own") }),
+    faithfulness: number("share of the metric that these nodes keep: 0 none, 1 all"),
+    nodes: list(
+      object(
+        { name: text(), kind: oneOf("embed", "head", "attention", "mlp", "logits") },
+        { layer: integer(), head: integer() },
+      ),
+    ),
+    edges: list(
+      object(
+        { from: text(), to: text(), score: number("estimated change of the metric") },
+        { input: oneOf("q", "k", "v") },
+      ),
+    ),
+    scored: object({ edges: integer(), size: atLeast(0, "sum of the sizes of all scores") }),
+    kept: atLeast(0, "share of that sum in these edges"),
+  },
+  pairAnswers,
+);
+
+const saliencyResult = object(
+  {
+    tokens,
+    method: oneOf("gradient", "gradientTimesInput", "smooth", "integrated", "relevance"),
+    at: text("the site"),
+    of: text("the metric"),
+    value: number("of the metric"),
+    scores: list(number("of each token")),
+  },
+  {
+    baselineValue: number("of the metric where the path starts"),
+    completeness: object({
+      sum: number("of all scores"),
+      difference: number("of the metric from the baseline's"),
+      error: atLeast(0, "their distance as a share"),
+    }),
+    steps: integer("points of the path"),
+    warning: text(),
+    conservation: list(object({ site: text(), sum: number("of relevance"), error: number("less the metric") })),
+  },
 );
 
 const recordTokens = object({ tokens });
@@ -171,7 +219,9 @@ export const schemas: Readonly<Record<string, JsonSchema>> = {
   attention: perPrompt(attentionResult),
   attribute: perPrompt(attributeResult),
   ablate: perPrompt(ablateResult),
+  saliency: perPrompt(saliencyResult),
   patch: perPrompt(patchResult),
+  graph: perPrompt(graphResult),
   cache: cacheList.json,
   "cache clear": cacheClear.json,
 };
@@ -183,7 +233,9 @@ export type ClampResult = TypeOf<typeof clampResult>;
 export type AttentionResult = TypeOf<typeof attentionResult>;
 export type AttributeResult = TypeOf<typeof attributeResult>;
 export type AblateResult = TypeOf<typeof ablateResult>;
+export type SaliencyResult = TypeOf<typeof saliencyResult>;
 export type PatchResult = TypeOf<typeof patchResult>;
+export type GraphResult = TypeOf<typeof graphResult>;
 export type RecordTokens = TypeOf<typeof recordTokens>;
 export type SiteList = TypeOf<typeof siteList>;
 export type ModelList = TypeOf<typeof modelList>;

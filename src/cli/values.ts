@@ -13,6 +13,13 @@ export function finiteNumber(text: string): number {
   return value;
 }
 
+/** A number of at least 0. */
+export function sizeNumber(text: string): number {
+  const value = finiteNumber(text);
+  if (value < 0) throw new InvalidArgumentError("It must be a number of at least 0.");
+  return value;
+}
+
 /** Reads a whole number of at least `minimum`. */
 export function wholeNumber(minimum: number): (text: string) => number {
   return (text) => {

@@ -123,7 +123,7 @@ describe.each(["llama-gqa", "llama-tied", "gpt2", "gpt2-odd"])("attribution patc
       expect(compareMaps(estimate, small).pearson).toBeGreaterThan(0.999);
       const size = Math.max(...estimate.recovered.flat().map(Math.abs));
       const error = (map: PatchingMap<PatchingUnit>) => compareMaps(estimate, map).largestDifference / size;
-      expect(error(small)).toBeLessThan(0.005);
+      expect(error(small)).toBeLessThan(0.02);
       if (by === "position") expect(error(whole)).toBeGreaterThan(2 * error(small));
     },
   );

@@ -61,26 +61,29 @@ export interface ManyPointsOptions {
   readonly signal?: AbortSignal;
 }
 
-/**
- * Evaluates `count` points in batches of one size, because a batch of another size may be another compiled graph.
- *
- * @param write fills in point `index`
- * @param run evaluates a batch
- * @param visit receives each point's result: its place in the batch that `run` returned
- */
+/** How many points are evaluated. */
+export interface ManyPoints<T> {
+  readonly count: number;
+  /** Fills in point `index`. */
+  readonly write: (point: Float32Array, index: number) => void;
+  /** Evaluates a batch. */
+  readonly run: (points: Tensor) => Promise<T>;
+  /** Takes what `run` returned for point `index`, which was at `place` of its batch. */
+  readonly visit: (result: T, place: number, index: number) => void;
+}
+
+/** Evaluates points in batches of one size, because a batch of another size may be another compiled graph. */
 export async function evaluateMany<T>(
   { at, rows }: Pick<DifferentiableFunction, "at" | "rows">,
-  count: number,
-  write: (point: Float32Array, index: number) => void,
-  run: (points: Tensor) => Promise<T>,
-  visit: (result: T, place: number, index: number) => void,
-  { onProgress, signal }: ManyPointsOptions,
+  { count, write, run, visit }: ManyPoints<T>,
+  { onProgress, signal }: ManyPointsOptions = {},
 ): Promise<void> {
   const size = Math.ceil(count / Math.ceil(count / rows));
   const points = zeros("float32", [size, ...at.shape]);
   for (let first = 0; first < count; first += size) {
     signal?.throwIfAborted();
-    for (let place = 0; place < size; place++) write(row(points, place).data, Math.min(first + place, count - 1)); // the last batch is filled up with its last point
+    // The last batch is filled up with its last point.
+    for (let place = 0; place < size; place++) write(row(points, place).data, Math.min(first + place, count - 1));
     const result = await run(points);
     const end = Math.min(first + size, count);
     for (let index = first; index < end; index++) visit(result, index - first, index);
@@ -89,12 +92,13 @@ export async function evaluateMany<T>(
   }
 }
 
-/** How entries of one token or pixel become one number: `start` is 0, then `fold` for each entry, then `finish`. */
+/** How entries of one token or pixel become one number: from 0, `fold` takes each in, and `finish` ends it. */
 export interface Reduction {
   readonly fold: (total: number, entry: number) => number;
   readonly finish: (total: number) => number;
 }
 
+/** The plain sum. */
 export const sum: Reduction = { fold: (total, x) => total + x, finish: (total) => total };
 
 /** Entries of a tensor of that shape reduced over `features`: a number for each place in the other dimensions. */

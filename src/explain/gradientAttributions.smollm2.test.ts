@@ -7,7 +7,6 @@ import { layerConductance } from "./conductance.js";
 import type { DifferentiableFunction } from "./differentiable.js";
 import { integratedGradients } from "./integrated.js";
 import { modelFunction } from "./modelFunction.js";
-import { saliency } from "./saliency.js";
 
 describe.skipIf(realModel === undefined)(`SmolLM2's attributions (${needsRealModel})`, { timeout: 900_000 }, () => {
   const prompt = "The capital of France is";
@@ -21,16 +20,16 @@ describe.skipIf(realModel === undefined)(`SmolLM2's attributions (${needsRealMod
 
   it("lays the change from England to France on the country", async () => {
     const baseline = await promptBaseline(model, "The capital of England is");
-    const found = await integratedGradients(f, { baseline });
+    const found = await integratedGradients(f, { baseline, steps: 8 });
     expect(found.tokens?.map(({ text }) => text)).toEqual(["The", " capital", " of", " France", " is"]);
     expect(found.completeness.error).toBeLessThan(0.01);
     expect(found.baselineValue).toBeLessThan(0); // London is likelier there
     expect([...found.sums.data].map((x) => x === 0)).toEqual([true, true, true, false, true]);
-    const stream = await layerConductance(f, { hidden: "layers.10.residPost", baseline });
+    const stream = await layerConductance(f, { hidden: "layers.10.residPost", baseline, steps: 8 });
     expect(stream.separates).toBe(true);
     expect(stream.completeness.error).toBeLessThan(0.01);
     expect(stream.sums.data[3]).toBeGreaterThan(0.9 * stream.completeness.difference); // still at the country's position
-    const late = await layerConductance(f, { hidden: "layers.28.residPost", baseline });
+    const late = await layerConductance(f, { hidden: "layers.28.residPost", baseline, steps: 8 });
     expect(late.sums.data[4]).toBeGreaterThan(0.9 * late.completeness.difference); // moved to the last
   });
 
@@ -41,10 +40,5 @@ describe.skipIf(realModel === undefined)(`SmolLM2's attributions (${needsRealMod
     const even = await integratedGradients(f, { baseline, rule: "trapezoid", steps: 64, maxSteps: 64 });
     expect(even.completeness.error).toBeGreaterThan(0.1);
     expect(even.warning).toBeDefined();
-  });
-
-  it("finds the country the most telling token", async () => {
-    const { map } = await saliency(f);
-    expect(map.data.indexOf(Math.max(...map.data.slice(1)))).toBe(3);
   });
 });

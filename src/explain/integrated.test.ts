@@ -9,7 +9,7 @@ import {
   polynomialNetwork,
 } from "../../test/fixtures/explain/networks.js";
 import { openTiny } from "../../test/support/tinyModel.js";
-import { matmul, reduceMean, reduceSum, squeeze, type Value } from "../graph/index.js";
+import { matmul, mul, reduceMean, reduceSum, sqrt, squeeze, sub, tanh, type Value } from "../graph/index.js";
 import { createNetwork, type Model, meanOverTokens, type NetworkCall, scale } from "../model/index.js";
 import { createRuntime, type Runtime, tensorOf, toNumbers } from "../runtime/index.js";
 import { meanEmbedding, promptBaseline } from "./baselines.js";
@@ -102,8 +102,7 @@ describe("against Captum", () => {
 
 describe("rough functions", () => {
   /** A step of a few thousandths of the path: mean of tanh(200 x) around 0.3. */
-  const steep = async () => {
-    const { tanh, mul, sub } = await import("../graph/index.js");
+  const steep = () => {
     const network = createNetwork(
       {
         inputs: { x: { dtype: "float32", shape: ["batch", 2] } },
@@ -128,6 +127,22 @@ describe("rough functions", () => {
     expect(progress[progress.length - 1]).toEqual([refined.steps, refined.steps]);
     const even = await integratedGradients(f, { steps: refined.steps, maxSteps: refined.steps, rule: "trapezoid" });
     expect(even.completeness.error).toBeGreaterThan(refined.completeness.error); // as many points, spread evenly
+  });
+
+  it("fails where a gradient on the path is not finite", async () => {
+    const network = createNetwork(
+      {
+        inputs: { x: { dtype: "float32", shape: ["batch", 1] } },
+        build: ({ inputs }) => ({ value: reduceSum(sqrt(inputs.x as Value), 1) }),
+      },
+      { runtime },
+    );
+    const f = await networkFunction(network, { x: float32([1, 1], [4]) }, { of: ({ site }) => site("value"), at: "x" });
+    const ends = integratedGradients(f, { rule: "trapezoid" }); // looks at zero, where the slope is infinite
+    await expect(ends).rejects.toThrow(/between baseline and tensor, .*not finite: start from another baseline/);
+    const within = await integratedGradients(f);
+    expect(within.completeness.error).toBeLessThan(0.01);
+    expect(within.value).toBe(2);
   });
 
   it("stops where it is told to", async () => {

@@ -6,12 +6,13 @@
 import { failure, messageOf, PatchclampError, usageError } from "../errors.js";
 import { row, type Tensor } from "../runtime/index.js";
 import { type DifferentiableFunction, evaluateMany, type ManyPointsOptions } from "./differentiable.js";
+import { type QuadratureNode, type QuadratureRule, quadratureRules } from "./quadrature.js";
 
 export interface PathOptions extends ManyPointsOptions {
   /** Points along the whole path at first; 32 unless given. */
   readonly steps?: number;
   /** How they are placed: Gauss and Legendre's points, denser at both ends, or evenly spaced ones; `gauss-legendre` unless given. */
-  readonly rule?: PathRule;
+  readonly rule?: QuadratureRule;
   /**
    * While attributions don't add up, rough stretches are divided, up to this many points in all; 1024 unless given, and at
    * least `steps`. As many as `steps`: never.
@@ -20,8 +21,6 @@ export interface PathOptions extends ManyPointsOptions {
   /** The error of completeness that is accepted; 0.01 unless given. */
   readonly tolerance?: number;
 }
-
-type PathRule = "gauss-legendre" | "trapezoid";
 
 /** Whether attributions add up to what they should. */
 export interface Completeness {
@@ -73,20 +72,6 @@ interface Integrated extends Stretch {
   readonly complete: boolean;
 }
 
-/** A point of a stretch, from 0 to 1, and its weight in the integral. */
-interface PathNode {
-  readonly share: number;
-  readonly weight: number;
-}
-
-const rules: Readonly<Record<PathRule, (steps: number) => PathNode[]>> = {
-  "gauss-legendre": gaussLegendre,
-  trapezoid(steps) {
-    const weight = (k: number) => (k === 0 || k === steps ? 0.5 : 1) / steps;
-    return Array.from({ length: steps + 1 }, (_, k) => ({ share: k / steps, weight: weight(k) }));
-  },
-};
-
 /** A stretch that is too rough is divided into so many, each with so many points. */
 const parts = 4;
 const pointsOfPart = 8;
@@ -102,11 +87,11 @@ export async function integratePath(
   run: (points: Tensor) => Promise<PathTerms>,
 ): Promise<PathIntegral> {
   const { steps, maxSteps, rule, tolerance } = checkedOptions(options);
-  const path: Path = { f, baseline, run: explainingFailures(run) };
+  const path: Path = { f, baseline, run };
   const [baselineValue, value] = [...(await valuesAlong(path, [0, 1]))] as [number, number];
   const whole = { from: 0, to: 1, fromValue: baselineValue, toValue: value };
-  let stretches = await integrate(path, [whole], rules[rule](steps), options);
-  const nodes = rules[rule](pointsOfPart);
+  let stretches = await onThePath(integrate(path, [whole], quadratureRules[rule](steps), options));
+  const nodes = quadratureRules[rule](pointsOfPart);
   const accepted = tolerance * scaleOf(value, baselineValue);
   let taken = steps;
   for (;;) {
@@ -117,7 +102,7 @@ export async function integratePath(
     const before = taken;
     taken += rough.length * parts * pointsOfPart;
     const onProgress = (done: number, all: number) => options.onProgress?.(before + done, before + all);
-    const found = await integrate(path, divided, nodes, { ...options, onProgress });
+    const found = await onThePath(integrate(path, divided, nodes, { ...options, onProgress }));
     stretches = [...stretches.filter((stretch) => !rough.includes(stretch)), ...found];
   }
   const total = new Float64Array(stretches[0]?.total.length ?? 0);
@@ -126,16 +111,14 @@ export async function integratePath(
   return { total, value, baselineValue, completeness: completenessOf(total, value, baselineValue), steps: taken };
 }
 
-/** A gradient that overflows says where it lies: at zeros, the norms of a deep network multiply it by hundreds each. */
-function explainingFailures(run: Path["run"]): Path["run"] {
-  return async (points) => {
-    try {
-      return await run(points);
-    } catch (error) {
-      if (!(error instanceof PatchclampError) || error.kind !== "failure") throw error;
-      throw failure(`between baseline and tensor, ${messageOf(error)}: start from another baseline`, error);
-    }
-  };
+/** Says where it was that the work failed: at zeros, the norms of a deep network multiply a gradient by hundreds each. */
+async function onThePath<T>(work: Promise<T>): Promise<T> {
+  try {
+    return await work;
+  } catch (error) {
+    if (!(error instanceof PatchclampError) || error.kind !== "failure") throw error;
+    throw failure(`between baseline and tensor, ${messageOf(error)}: start from another baseline`, error);
+  }
 }
 
 /** Throws where an option is not what it can be. */
@@ -144,7 +127,8 @@ function checkedOptions({ steps = 32, rule = "gauss-legendre", tolerance = 0.01,
   if (!Number.isInteger(steps) || steps < 1)
     throw usageError(`steps must be a whole number of at least 1, not ${steps}`);
   if (!(maxSteps >= steps)) throw usageError(`maxSteps must be at least the ${steps} steps, not ${maxSteps}`);
-  if (!Object.hasOwn(rules, rule)) throw usageError(`the rule is "gauss-legendre" or "trapezoid", not "${rule}"`);
+  if (!Object.hasOwn(quadratureRules, rule))
+    throw usageError(`the rule is "gauss-legendre" or "trapezoid", not "${rule}"`);
   if (!(tolerance > 0)) throw usageError(`tolerance must be above 0, not ${tolerance}`);
   return { steps, maxSteps, rule, tolerance };
 }
@@ -183,16 +167,14 @@ async function divide(path: Path, stretches: readonly Stretch[]): Promise<Stretc
 async function valuesAlong({ f, baseline }: Path, shares: readonly number[]): Promise<Float64Array> {
   const found = new Float64Array(shares.length);
   const write = pathPoint(f, baseline);
-  await evaluateMany(
-    f,
-    shares.length,
-    (point, index) => write(point, shares[index] as number),
-    f.values,
-    (values, place, index) => {
+  await evaluateMany(f, {
+    count: shares.length,
+    write: (point, index) => write(point, shares[index] as number),
+    run: f.values,
+    visit(values, place, index) {
       found[index] = values[place] as number;
     },
-    {},
-  );
+  });
   return found;
 }
 
@@ -209,39 +191,42 @@ function pathPoint({ at }: DifferentiableFunction, baseline: Float64Array) {
 async function integrate(
   { f, baseline, run }: Path,
   stretches: readonly Stretch[],
-  nodes: readonly PathNode[],
+  nodes: readonly QuadratureNode[],
   options: ManyPointsOptions,
 ): Promise<Integrated[]> {
   const write = pathPoint(f, baseline);
-  const place = (index: number) => ({
-    stretch: stretches[Math.floor(index / nodes.length)] as Stretch,
-    node: nodes[index % nodes.length] as PathNode,
-  });
-  const totals: Float64Array[] = stretches.map(() => new Float64Array());
+  const placeOf = (index: number) => {
+    const which = Math.floor(index / nodes.length);
+    return { which, stretch: stretches[which] as Stretch, node: nodes[index % nodes.length] as QuadratureNode };
+  };
+  const totals: Float64Array[] = [];
   let complete = true;
   await evaluateMany(
     f,
-    stretches.length * nodes.length,
-    (point, index) => {
-      const { stretch, node } = place(index);
-      write(point, stretch.from + node.share * (stretch.to - stretch.from));
-    },
-    run,
-    (result, at, index) => {
-      const { stretch, node } = place(index);
-      const terms = row(result.terms, at).data as ArrayLike<number>;
-      const which = Math.floor(index / nodes.length);
-      if (index % nodes.length === 0) totals[which] = new Float64Array(terms.length);
-      const total = totals[which] as Float64Array;
-      const weight = node.weight * (stretch.to - stretch.from);
-      for (let i = 0; i < terms.length; i++) (total[i] as number) += weight * (terms[i] as number);
-      complete = result.complete;
+    {
+      count: stretches.length * nodes.length,
+      write(point, index) {
+        const { stretch, node } = placeOf(index);
+        write(point, stretch.from + node.share * (stretch.to - stretch.from));
+      },
+      run,
+      visit(result, place, index) {
+        const { which, stretch, node } = placeOf(index);
+        const terms = row(result.terms, place).data as ArrayLike<number>;
+        totals[which] ??= new Float64Array(terms.length);
+        const total = totals[which];
+        const weight = node.weight * (stretch.to - stretch.from);
+        for (let i = 0; i < terms.length; i++) (total[i] as number) += weight * (terms[i] as number);
+        complete = result.complete;
+      },
     },
     options,
   );
   return stretches.map((stretch, s) => {
     const total = totals[s] as Float64Array;
-    return { ...stretch, total, miss: addUp(total) - (stretch.toValue - stretch.fromValue), complete };
+    const miss = addUp(total) - (stretch.toValue - stretch.fromValue);
+    if (!Number.isFinite(miss)) throw failure("a value or a gradient is not finite");
+    return { ...stretch, total, miss, complete };
   });
 }
 
@@ -270,30 +255,4 @@ export function incompleteness(
   return {
     warning: `after ${steps} steps the attributions add up to ${sum.toPrecision(4)} and the difference is ${difference.toPrecision(4)}, an error of ${(100 * error).toPrecision(2)}%: raise maxSteps, or choose a nearer baseline`,
   };
-}
-
-/**
- * Gauss and Legendre's rule of `steps` points within (0, 1), which integrates polynomials of degree 2 steps - 1 exactly.
- * The points are roots of the Legendre polynomial, found by Newton's method.
- */
-function gaussLegendre(steps: number): PathNode[] {
-  return Array.from({ length: steps }, (_, k): PathNode => {
-    let x = -Math.cos((Math.PI * (k + 0.75)) / (steps + 0.5));
-    let slope = 1;
-    for (let iteration = 0; iteration < 20; iteration++) {
-      const { value, derivative } = legendre(steps, x);
-      slope = derivative;
-      const change = value / derivative;
-      x -= change;
-      if (Math.abs(change) < 1e-15) break;
-    }
-    return { share: (1 + x) / 2, weight: 1 / ((1 - x * x) * slope * slope) };
-  });
-}
-
-/** The Legendre polynomial of that degree and its derivative at x in (-1, 1), by the three-term recurrence. */
-function legendre(degree: number, x: number): { value: number; derivative: number } {
-  let [before, value] = [1, x];
-  for (let n = 2; n <= degree; n++) [before, value] = [value, ((2 * n - 1) * x * value - (n - 1) * before) / n];
-  return { value, derivative: (degree * (before - x * value)) / (1 - x * x) };
 }

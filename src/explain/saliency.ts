@@ -90,15 +90,17 @@ export async function smoothGrad(f: DifferentiableFunction, options: SmoothGradO
   const total = new Float64Array(here.length);
   await evaluateMany(
     f,
-    samples,
-    (point, index) => {
-      const draws = random(seed, index); // a stream a copy, so that batches don't matter
-      for (let i = 0; i < point.length; i++) point[i] = (here[i] as number) + deviation * draws.normal();
-    },
-    f.evaluate,
-    ({ gradients }, place) => {
-      const gradient = row(gradients, place).data;
-      for (let i = 0; i < total.length; i++) (total[i] as number) += Number(gradient[i]) / samples;
+    {
+      count: samples,
+      write(point, index) {
+        const draws = random(seed, index); // a stream a copy, so that batches don't matter
+        for (let i = 0; i < point.length; i++) point[i] = (here[i] as number) + deviation * draws.normal();
+      },
+      run: f.evaluate,
+      visit({ gradients }, place) {
+        const gradient = row(gradients, place).data;
+        for (let i = 0; i < total.length; i++) (total[i] as number) += Number(gradient[i]) / samples;
+      },
     },
     options,
   );

@@ -6,7 +6,7 @@ import { random } from "../runtime/index.js";
 import {
   type Condition,
   conditionalSteering,
-  decide,
+  decideCondition,
   fitCondition,
   type SteeringVector,
   steer,
@@ -42,7 +42,7 @@ describe.each(["llama-gqa", "gpt2-odd"])("conditional steering of %s", (name) =>
     expect(condition.f1).toBe(1);
     expect(condition.accuracy).toBe(1);
     expect(condition.folds).toBe(5);
-    const decisions = await decide(model, condition, fresh, { batchTokens: 8 });
+    const decisions = await decideCondition(model, condition, fresh, { batchTokens: 8 });
     expect(decisions.map(({ matches }) => matches)).toEqual([true, false, true, false]);
     for (const [i, ids] of fresh.entries())
       expect(Math.abs((decisions[i]?.similarity as number) - (await cosine(condition, ids)))).toBeLessThan(1e-6); // float32
@@ -107,7 +107,7 @@ describe.each(["llama-gqa", "gpt2-odd"])("conditional steering of %s", (name) =>
     expect(moved.map(({ ids }) => ids)).not.toEqual(plain.map(({ ids }) => ids));
     const [single] = await conditional.generateAll(fresh.slice(0, 1), growth);
     expect(single?.ids).toEqual(moved[0]?.ids);
-    expect(await conditional.decide(fresh)).toEqual(await decide(model, condition, fresh));
+    expect(await conditional.decide(fresh)).toEqual(await decideCondition(model, condition, fresh));
   });
 
   it("needs no session for another batch of the same form", async () => {

@@ -66,7 +66,7 @@ export async function fitCondition(model: Model, options: ConditionOptions): Pro
 }
 
 /** What a condition says of a prompt. */
-export interface Decision {
+export interface ConditionDecision {
   /** Cosine of the prompt's activation with the condition's vector. */
   readonly similarity: number;
   /** Whether it is above the threshold. */
@@ -74,12 +74,12 @@ export interface Decision {
 }
 
 /** Decides for every prompt by its activation at the condition's site and positions. */
-export async function decide(
+export async function decideCondition(
   model: Model,
   { vector, threshold }: Condition,
   prompts: readonly Prompt[],
   options: BatchOptions = {},
-): Promise<Decision[]> {
+): Promise<ConditionDecision[]> {
   const [activations] = await promptActivations(
     model,
     prompts,
@@ -96,7 +96,7 @@ export async function decide(
 /** A model that is steered for some prompts only. */
 export interface ConditionalModel {
   /** What the condition says of prompts, read without steering. */
-  decide(prompts: readonly Prompt[]): Promise<Decision[]>;
+  decide(prompts: readonly Prompt[]): Promise<ConditionDecision[]>;
   /** The view for exactly these prompts as one batch, in this order: rows that match are steered, the others untouched. */
   view(prompts: readonly Prompt[]): Promise<Model>;
   /** Continues prompts in one batch, each steered or not as was decided before its first new token. */
@@ -121,12 +121,12 @@ export function conditionalSteering(
 ): ConditionalModel {
   steeringClamps(model, vectors, options); // a wrong call is an error here and not at the first prompt
   const view = async (prompts: readonly Prompt[]) => {
-    const decisions = await decide(model, condition, prompts);
+    const decisions = await decideCondition(model, condition, prompts);
     const rows = decisions.map(({ matches }) => matches);
     return model.with(...steeringClamps(model, vectors, options, rows));
   };
   return {
-    decide: (prompts) => decide(model, condition, prompts),
+    decide: (prompts) => decideCondition(model, condition, prompts),
     view,
     generateAll: async (prompts, own = {}) => (await view(prompts)).generateAll(prompts, own),
   };

@@ -7,10 +7,10 @@ export type { BatchOptions } from "./batches.js";
 export {
   type Condition,
   type ConditionalModel,
+  type ConditionDecision,
   type ConditionOptions,
   conditionalSteering,
-  type Decision,
-  decide,
+  decideCondition,
   fitCondition,
 } from "./condition.js";
 export type { DirectionMethod } from "./directions.js";

@@ -88,10 +88,21 @@ describe("a linear network", () => {
     await expect(aside).rejects.toThrow(/does not depend on the image/);
   });
 
+  it("is attacked as its edits make it", async () => {
+    const { images } = await fgsm(linear(), { image: middle(1) }, { labels: [0], epsilon: 0.2 });
+    const turned = linear().with({ site: "image", apply: (x) => mul(x, -1) });
+    const other = await fgsm(turned, { image: middle(1) }, { labels: [0], epsilon: 0.2 });
+    images.data.forEach((x, i) => {
+      expect(x - 0.5).toBeCloseTo(0.5 - (other.images.data[i] as number), 6); // float32
+    });
+  });
+
   it("takes a loss of the caller's", async () => {
     const margin = (scores: Value) => sub(select(scores, 1, 1), select(scores, 1, 0));
     const { losses, images } = await fgsm(linear(), { image: middle(1) }, { labels: [0], epsilon: 0.2, loss: margin });
     expect(losses[0]).toBeCloseTo(-(await gap(linear(), images)), 5);
+    const whole = fgsm(linear(), { image: middle(1) }, { labels: [0], epsilon: 0.2, loss: (scores) => scores });
+    await expect(whole).rejects.toThrow(/a loss is one number a row, \[batch\], not \[batch, 2\]/);
   });
 });
 

@@ -28,6 +28,7 @@ import {
   imageInput,
   imageOf,
   ofClass,
+  oneEach,
   rowClasses,
   scoresSite,
 } from "./targets.js";
@@ -134,12 +135,8 @@ function checkCounts(counts: Readonly<Record<string, number>>): void {
       throw usageError(`${name} must be a whole number of at least 1, not ${count}`);
 }
 
-/** What is known of every row of a picture. */
-interface Outcome {
-  readonly losses: Tensor;
-  readonly gradient: Tensor;
-  readonly predictions: Tensor;
-}
+/** What is known of every row of a picture: its loss, the loss' gradient there, and the class that it is given. */
+type Outcome = Readonly<Record<"losses" | "gradient" | "predictions", Tensor>>;
 
 /** What every attack needs: the set of pictures, how one of them is judged, and the best of each row so far. */
 function begin(network: Network, feeds: Feeds, options: AttackOptions) {
@@ -152,17 +149,17 @@ function begin(network: Network, feeds: Feeds, options: AttackOptions) {
   checkBall(ball);
   const program = lossProgram(network, value, options);
   const fixed = { ...feeds, ...classFeed(labels) };
-  const run = async (image: Tensor): Promise<Outcome> => (await program({ ...fixed, [name]: image })) as never;
+  const run = async (image: Tensor) => (await program({ ...fixed, [name]: image })) as Outcome;
   return { ball, run, ...bestRows(original, options) };
 }
 
-/** Each row's loss, its gradient at the image, and the class that it is given. */
+/** The graph of an outcome. */
 function lossProgram(network: Network, image: Value, options: AttackOptions): NetworkProgram {
   const site = scoresSite(network, options.labels, options);
   const loss = options.loss ?? ((scores, classes) => neg(ofClass(logSoftmax(scores), classes)));
   return compileWithClasses(network, image, (call) => {
     const scores = call.site(site);
-    const losses = loss(scores, rowClasses(call), call);
+    const losses = oneEach(loss(scores, rowClasses(call), call), "a loss");
     return { losses, gradient: gradientAt(losses, image, "the image"), predictions: argMax(scores, 1) };
   });
 }

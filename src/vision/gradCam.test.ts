@@ -1,9 +1,9 @@
 /** Grad-CAM: the formula written as loops over what was recorded, PyTorch's maps, and maps that lie where the shape is. */
 import { afterAll, beforeAll, describe, expect, it } from "vitest";
 import { openShapes, rows, type Shapes } from "../../test/fixtures/vision/shapes.js";
-import { mul, reduceMax, reduceSum, select } from "../graph/index.js";
-import type { Network, NetworkCall } from "../model/index.js";
-import { createRuntime, normals, row, type Tensor, tensor, toNumbers } from "../runtime/index.js";
+import { mul, reduceMax, reduceSum, select, type Value } from "../graph/index.js";
+import { createNetwork, type Network, type NetworkCall } from "../model/index.js";
+import { createRuntime, normals, row, type Tensor, tensor, toNumbers, zeros } from "../runtime/index.js";
 import { gradCam, imageGradients } from "./index.js";
 
 const runtime = createRuntime({ threads: 1 });
@@ -211,6 +211,25 @@ describe("bad calls", () => {
     [{ of: ({ site: read }: NetworkCall) => read("logits"), at: site }, /one number a row/],
   ] as const)("%j", async (options, message) => {
     await expect(gradCam(shapes.network, { image: image() }, options)).rejects.toThrow(message);
+  });
+
+  it("sizes that are symbols, and two images", async () => {
+    const free = createNetwork(
+      {
+        inputs: {
+          image: { dtype: "float32", shape: ["batch", 1, "height", "width"] },
+          other: { dtype: "float32", shape: ["batch", 1, 2, 2] },
+        },
+        build: ({ inputs }) => ({ act: inputs.image as Value, more: inputs.other as Value }),
+      },
+      { runtime },
+    );
+    const options = { of: ({ site: read }: NetworkCall) => reduceSum(read("act"), [1, 2, 3]), at: "act" };
+    const feeds = { image: zeros("float32", [1, 1, 2, 2]), other: zeros("float32", [1, 1, 2, 2]) };
+    await expect(gradCam(free, feeds, options)).rejects.toThrow(/which input is the image is not clear/);
+    await expect(gradCam(free, feeds, { ...options, input: "image" })).rejects.toThrow(
+      /"act" must have shape .* not \[batch, 1, height, width\]/,
+    );
   });
 
   it("a site that comes after what is explained, and an image that is missing or of whole numbers", async () => {

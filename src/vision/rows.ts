@@ -23,6 +23,8 @@ export function rowsBetween({ dtype, shape, data }: Tensor, start: number, end: 
 export function repeatedRow(feed: Tensor, index: number, count: number): Tensor {
   const { dtype, shape, data } = rowsBetween(feed, index, index + 1);
   const result = zeros(dtype, [count, ...shape.slice(1)]);
-  for (let r = 0; r < count; r++) result.data.set(data as never, r * data.length);
+  const bytes = new Uint8Array(data.buffer, data.byteOffset, data.byteLength);
+  const target = new Uint8Array(result.data.buffer);
+  for (let r = 0; r < count; r++) target.set(bytes, r * bytes.length);
   return result;
 }

@@ -105,9 +105,13 @@ export function ofClass(scores: Value, classes: Value): Value {
 /** The number a row that a target names, [batch]: for a class, that of the row among the scores at `site`. */
 export function targetValue(call: NetworkCall, target: Target, site: string): Value {
   if (typeof target === "number") return ofClass(call.site(site), rowClasses(call));
-  const value = target(call);
+  return oneEach(target(call), "a target");
+}
+
+/** The value, which must be one number a row. */
+export function oneEach(value: Value, what: string): Value {
   if (value.shape.length === 1) return value;
-  throw usageError(`a target is one number a row, [batch], not ${formatShape(value.shape)}: reduce it first`);
+  throw usageError(`${what} is one number a row, [batch], not ${formatShape(value.shape)}: reduce it first`);
 }
 
 /** Compiles a function that may read the class of each row, and further inputs of these types. */

@@ -1,7 +1,8 @@
 /**
- * Cross-validation of a linear probe: everything that is estimated (means, scales, penalties, weights) is estimated from
- * the rows that a fold is fitted on, and a held-out row is only ever multiplied by the result.
+ * Cross-validation of a linear probe: everything that is estimated (means, scales, penalties, weights) is estimated
+ * from the rows that a fold is fitted on, and a held-out row is only ever multiplied by the result.
  */
+import { setImmediate } from "node:timers/promises";
 import { bootstrap, columnMoments, type Fold, type LinearFit, type Matrix, predictLinear } from "../../linalg/index.js";
 import type { Runtime } from "../../runtime/index.js";
 import type { Label } from "./labels.js";
@@ -34,7 +35,7 @@ export interface Probe extends LinearFit {
 }
 
 export interface ValidationOptions {
-  /** Divide features by their standard deviation over the rows fitted on (and centre them there). */
+  /** Centre features and divide them by their standard deviation, both of the rows fitted on; on unless given. */
   readonly standardize?: boolean;
   /** Level of the interval; 0.95 unless given. */
   readonly level?: number;
@@ -54,7 +55,7 @@ export interface Fitted extends LinearFit {
   readonly penalties?: Float64Array;
 }
 
-export interface Validation {
+interface Validation {
   /** Scaled features and the places of their rows, to a fit. */
   readonly estimate: (features: Matrix, rows: Int32Array) => Promise<Fitted>;
   readonly folds: readonly Fold[];
@@ -62,7 +63,7 @@ export interface Validation {
   readonly groups?: ArrayLike<Label>;
 }
 
-export interface Validated {
+interface Validated {
   readonly fit: Fitted;
   readonly directions: Matrix;
   readonly heldOut: Matrix;
@@ -80,6 +81,7 @@ export async function crossValidate(
     signal?.throwIfAborted();
     const result = await fitScaled(pickRows(features, rows), (scaled) => estimate(scaled, rows), standardize);
     onProgress?.(step, steps);
+    await setImmediate(); // the runtime blocks while it runs: let progress show and Ctrl-C arrive
     return result;
   };
   const held: Matrix[] = [];

@@ -14,8 +14,8 @@ import { type Tensor, tensor } from "../../runtime/index.js";
 import { requireAxis, resolvePosition, wholeSites } from "../sites.js";
 
 /**
- * Which tokens become examples: one position of every prompt (negatives from its end), a position for each prompt, `all`
- * tokens in order, prompt after prompt, or the `mean` over the tokens of each prompt.
+ * Which tokens become examples: one position of every prompt (negatives from its end), a position for each prompt,
+ * `all` tokens in order, prompt after prompt, or the `mean` over the tokens of each prompt.
  */
 export type PositionChoice = number | readonly number[] | "all" | "mean";
 
@@ -83,8 +83,6 @@ export interface SiteExamplesOptions {
   readonly positions?: PositionChoice;
   /** Most tokens in a batch, unless one prompt has more; 1024 unless given. */
   readonly batchTokens?: number;
-  /** Called with the steps done so far. */
-  readonly onProgress?: (done: number, total: number) => void;
   /** Stops between two steps. */
   readonly signal?: AbortSignal;
 }
@@ -97,7 +95,10 @@ export interface SiteExamples {
   readonly tokens: readonly (readonly Token[])[];
 }
 
-/** Records sites of many prompts, batch after batch, and keeps the chosen tokens alone. */
+/**
+ * Records sites of many prompts, batch after batch, and keeps the chosen tokens alone. Throws where a site has no
+ * values of single tokens, or a position is out of range of its prompt.
+ */
 export async function siteExamples(
   model: Model,
   prompts: readonly Prompt[],

@@ -12,7 +12,9 @@ export interface ClassLabels {
   readonly classOf: Int32Array;
 }
 
-/** Numbers the classes of labels. Throws unless there is one label for each of `rows` rows (any number unless given). */
+/**
+ * Numbers the classes of labels. Throws unless there is one label for each of `rows` rows (any number unless given).
+ */
 export function readLabels(labels: ArrayLike<Label>, rows = labels.length, name = "labels"): ClassLabels {
   if (labels.length !== rows) throw usageError(`there are ${labels.length} ${name} for ${rows} rows of features`);
   const list = Array.from(labels);
@@ -57,8 +59,8 @@ const splitDefaults = ({ order = "shuffled", groups, seed = 0 }: SplitOptions): 
 });
 
 /**
- * The folds of rows with classes. Shuffled rows without groups are dealt out class by class, so that every fold holds out
- * its share of each: a majority learned from an unequal rest would otherwise push scores below chance.
+ * The folds of rows with classes. Shuffled rows without groups are dealt out class by class, so that every fold holds
+ * out its share of each: a majority learned from an unequal rest would otherwise push scores below chance.
  * Throws where a class does not occur in what a fold is fitted on.
  */
 export function splitClasses({ classes, classOf }: ClassLabels, options: SplitOptions): Fold[] {

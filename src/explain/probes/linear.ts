@@ -1,6 +1,6 @@
 /**
- * Linear probes in closed form (Alain & Bengio 2016, "Understanding intermediate layers using linear classifier probes"):
- * least squares on the labels, differences of class means, and linear discriminant analysis (Fisher 1936).
+ * Linear probes in closed form (Alain & Bengio 2016, "Understanding intermediate layers using linear classifier
+ * probes"): least squares on the labels, differences of class means, and linear discriminant analysis (Fisher 1936).
  */
 import { usageError } from "../../errors.js";
 import { choleskySolve, leastSquares, type Matrix, product, transposed } from "../../linalg/index.js";
@@ -33,13 +33,13 @@ export interface LinearProbeOptions extends ClassProbeOptions {
 
 /**
  * A linear probe of classes. With class means m_k, shares p_k and the covariance S within classes, a row x is given
- * - `leastSquares`: what fits targets of -1 and 1 (two classes) or 0 and 1 (a target a class) with the least squares; the
- *   shortest such weights where features outnumber rows;
+ * - `leastSquares`: what fits targets of -1 and 1 (two classes) or 0 and 1 (a target a class) with the least squares;
+ *   the shortest such weights where features outnumber rows;
  * - `differenceInMeans`: the nearest mean, by x . m_k - |m_k|^2 / 2: for two classes the direction is m_1 - m_0;
  * - `lda`: the largest x . S^-1 m_k - m_k . S^-1 m_k / 2 + log p_k.
  *
- * Scores, the interval and `heldOut` come from cross-validation, weights from all rows. Throws where labels and rows don't
- * match, a class is too rare for the folds, or S can't be inverted.
+ * Scores, the interval and `heldOut` come from cross-validation, weights from all rows. Throws where labels and rows
+ * don't match, a class is too rare for the folds, or S can't be inverted.
  *
  * @param features [rows, features], or a recording's site and the positions that are rows
  * @param labels one a row

@@ -1,6 +1,6 @@
 /**
- * Logistic probes: the classes' log-odds as linear functions of the features, with a squared penalty whose size is chosen
- * by how well held-out labels are predicted.
+ * Logistic probes: the classes' log-odds as linear functions of the features, with a squared penalty whose size is
+ * chosen by how well held-out labels are predicted.
  */
 import { usageError } from "../../errors.js";
 import { type Fold, fitLogistic, type LinearFit, type Matrix, predictLinear, transposed } from "../../linalg/index.js";
@@ -25,8 +25,8 @@ export interface LogisticProbeOptions extends ClassProbeOptions {
  * log-odds of the second). Of several penalties the one with the least loss on inner folds is taken, inside each outer
  * fold by itself; the larger of equals. With P penalties, each outer fold takes P * penaltyFolds + 1 fits.
  *
- * Scores, the interval and `heldOut` come from cross-validation, weights from all rows. Throws where labels and rows don't
- * match or a class is too rare for the folds.
+ * Scores, the interval and `heldOut` come from cross-validation, weights from all rows. Throws where labels and rows
+ * don't match or a class is too rare for the folds.
  *
  * @param features [rows, features], or a recording's site and the positions that are rows
  * @param labels one a row

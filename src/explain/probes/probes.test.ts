@@ -335,6 +335,10 @@ describe("scores", () => {
 
 describe("what probes refuse", () => {
   const rejects = (work: Promise<unknown>, message: RegExp) => expect(work).rejects.toThrow(message);
+  it("other scores", async () => {
+    await rejects(linearProbe(features, two, { score: "f1" as "accuracy" }), /areaUnderRoc, not "f1"/);
+    await rejects(ridgeProbe(features, targets, { score: "mse" as "r2" }), /r2 or correlation, not "mse"/);
+  });
   it("labels that don't match", () => rejects(linearProbe(features, [1, 2]), /2 labels for 60 rows/));
   it("one class", () =>
     rejects(

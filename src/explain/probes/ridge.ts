@@ -36,11 +36,11 @@ export interface RidgeProbe extends Probe {
 }
 
 /**
- * A ridge probe of numbers, which minimises |Y - X W|^2 + alpha |W|^2 with an intercept. Of several penalties the one with
- * the best R^2 on inner folds is taken, inside each outer fold by itself.
+ * A ridge probe of numbers, which minimises |Y - X W|^2 + alpha |W|^2 with an intercept. Of several penalties the one
+ * with the best R^2 on inner folds is taken, inside each outer fold by itself.
  *
- * Scores, intervals and `heldOut` come from cross-validation, weights from all rows. Throws where targets and rows don't
- * match or a penalty is not positive.
+ * Scores, intervals and `heldOut` come from cross-validation, weights from all rows. Throws where targets and rows
+ * don't match or a penalty is not positive.
  *
  * @param features [rows, features], or a recording's site and the positions that are rows
  * @param targets one number a row, or [rows, targets]

@@ -1,6 +1,6 @@
 /**
- * Examples are rows of a float64 matrix. What comes in is checked once, at the door; what is estimated from some rows (a
- * mean, a scale, a covariance) is estimated here and handed on, so that it is plain which rows it came from.
+ * Examples are rows of a float64 matrix. What comes in is checked once, at the door; what is estimated from some rows
+ * (a mean, a scale, a covariance) is estimated here and handed on, so that it is plain which rows it came from.
  */
 import { usageError } from "../../errors.js";
 import { cholesky, columnMoments, gram, type Matrix, type ProductOptions } from "../../linalg/index.js";
@@ -16,7 +16,9 @@ export async function withRuntime<T>(given: Runtime | undefined, work: (runtime:
   }
 }
 
-/** `value` [rows, columns], float32 or float64, as float64. Throws, under `name`, where it is not that or not finite. */
+/**
+ * `value` [rows, columns], float32 or float64, as float64. Throws, under `name`, where it is not that or not finite.
+ */
 export function readRows(value: Tensor, name: string, minimum = 2): Matrix {
   const [rows = 0] = value.shape;
   if (value.shape.length !== 2 || value.data.length === 0)
@@ -96,7 +98,8 @@ export type Shrinkage = number | "auto";
 /**
  * The covariance of `residuals` [rows, columns], whose means are zero, shrunk towards its mean variance:
  * (1 - s) S + s (trace S / columns) I, with S divided by `degrees` (the rows unless given). For `auto`, s minimises the
- * expected squared error (Ledoit & Wolf 2004, "A well-conditioned estimator for large-dimensional covariance matrices").
+ * expected squared error (Ledoit & Wolf 2004, "A well-conditioned estimator for large-dimensional covariance
+ * matrices").
  */
 export async function shrunkCovariance(
   residuals: Matrix,

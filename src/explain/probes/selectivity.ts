@@ -1,7 +1,7 @@
 /**
  * Selectivity (Hewitt & Liang 2019, "Designing and Interpreting Probes with Control Tasks"): a probe that also learns
- * random labels says little about its features. In a control task every type of input (every word) has a random label of
- * its own, so that only a probe that memorises types scores high.
+ * random labels says little about its features. In a control task every type of input (every word) has a random label
+ * of its own, so that only a probe that memorises types scores high.
  */
 import { usageError } from "../../errors.js";
 import { random } from "../../runtime/index.js";
@@ -9,9 +9,13 @@ import { type ClassProbe, promptGroups } from "./classification.js";
 import { examplesOf, type ProbeFeatures } from "./features.js";
 import { type ClassProbeSpec, classProbe } from "./kinds.js";
 import { type Label, readLabels, shuffled } from "./labels.js";
+import { withRuntime } from "./rows.js";
 
 export interface SelectivityOptions {
-  /** The probe and its options; difference in means, least squares or `lda` take no search and are the quickest. */
+  /**
+   * The probe and its options; `lda` unless given. `differenceInMeans` is the quickest, a search of penalties the
+   * slowest.
+   */
   readonly probe?: ClassProbeSpec;
   /** The type of every row (its word, say): rows of a type share a control label. A type a row unless given. */
   readonly types?: ArrayLike<Label>;
@@ -41,10 +45,10 @@ export interface Selectivity {
 /**
  * How much better a probe does on its labels than on control labels, and than on its labels in random order.
  *
- * A control label is drawn for each type from the distribution of the labels over rows; draws that leave one class, or a
- * class of a single row, are drawn again. A probe can only learn the control of types that occur on both sides of a split:
- * with `groups` equal to `types` its score is chance. Shuffled labels assume that rows are exchangeable; labels of
- * dependent rows (tokens of a prompt) make p too small. Throws where types and rows don't match.
+ * A control label is drawn for each type from the distribution of the labels over rows; draws that leave one class, or
+ * a class of a single row, are drawn again. A probe can only learn the control of types that occur on both sides of a
+ * split: with `groups` equal to `types` its score is chance. Shuffled labels assume that rows are exchangeable; labels
+ * of dependent rows (tokens of a prompt) make p too small. Throws where types and rows don't match.
  *
  * @example await selectivity(features, partsOfSpeech, { types: words, probe: { kind: "linear", method: "lda" } });
  */
@@ -54,44 +58,48 @@ export async function selectivity(
   options: SelectivityOptions = {},
 ): Promise<Selectivity> {
   const { probe = { kind: "linear" }, draws = 5, permutations = 99, seed = 0, signal, onProgress } = options;
-  for (const [name, value, least] of [
-    ["draws", draws, 1],
-    ["permutations", permutations, 0],
-  ] as const)
-    if (!Number.isInteger(value) || value < least)
-      throw usageError(`${name} must be a whole number of at least ${least}, not ${value}`);
+  checkCount("draws", draws, 1);
+  checkCount("permutations", permutations, 0);
   const examples = examplesOf(features);
   const groups = probe.groups ?? promptGroups(examples.prompts);
   const given = Array.from(labels);
   const types = readLabels(options.types ?? given.map((_, i) => i), given.length, "types");
   const total = 1 + draws + permutations;
   let done = 0;
-  // What a score is compared with needs no interval: two samples are the fewest.
-  const run = async (own: readonly Label[], resamples = 2) => {
-    const result = await classProbe(examples.features, own, {
-      ...probe,
-      ...(groups === undefined ? {} : { groups }),
-      ...(signal === undefined ? {} : { signal }),
-      resamples,
-    });
-    onProgress?.(++done, total);
-    return result;
-  };
-  const task = await run(given, probe.resamples ?? 1000);
-  const control: number[] = [];
-  for (let draw = 0; draw < draws; draw++)
-    control.push((await run(controlLabels(given, types.classOf, seed, 2 * draw + 1))).score.mean);
-  const orders: number[] = [];
-  for (let order = 0; order < permutations; order++)
-    orders.push((await run(shuffled(given, seed, 2 * order + 2))).score.mean);
-  const mean = control.reduce((sum, score) => sum + score, 0) / draws;
-  const extreme = orders.filter((score) => score >= task.score.mean - 1e-12).length; // equal up to rounding is equal
-  return {
-    task,
-    control: { scores: control, mean },
-    selectivity: task.score.mean - mean,
-    shuffled: { scores: orders, p: (1 + extreme) / (1 + permutations) },
-  };
+  return withRuntime(probe.runtime, async (runtime) => {
+    // What a score is compared with needs no interval: two samples are the fewest.
+    const run = async (own: readonly Label[], resamples = 2) => {
+      const result = await classProbe(examples.features, own, {
+        ...probe,
+        ...(groups === undefined ? {} : { groups }),
+        ...(signal === undefined ? {} : { signal }),
+        runtime,
+        resamples,
+      });
+      onProgress?.(++done, total);
+      return result;
+    };
+    const task = await run(given, probe.resamples ?? 1000);
+    const control: number[] = [];
+    for (let draw = 0; draw < draws; draw++)
+      control.push((await run(controlLabels(given, types.classOf, seed, 2 * draw + 1))).score.mean);
+    const orders: number[] = [];
+    for (let order = 0; order < permutations; order++)
+      orders.push((await run(shuffled(given, seed, 2 * order + 2))).score.mean);
+    const mean = control.reduce((sum, score) => sum + score, 0) / draws;
+    const extreme = orders.filter((score) => score >= task.score.mean - 1e-12).length; // equal up to rounding is equal
+    return {
+      task,
+      control: { scores: control, mean },
+      selectivity: task.score.mean - mean,
+      shuffled: { scores: orders, p: (1 + extreme) / (1 + permutations) },
+    };
+  });
+}
+
+function checkCount(name: string, value: number, least: number): void {
+  if (!Number.isInteger(value) || value < least)
+    throw usageError(`${name} must be a whole number of at least ${least}, not ${value}`);
 }
 
 const mostDraws = 100;

@@ -10,6 +10,8 @@ import { withRuntime } from "./rows.js";
 export interface ProbeSitesOptions extends SiteExamplesOptions {
   /** The probe and its options; a logistic one unless given. */
   readonly probe?: ProbeSpec;
+  /** Called after each site with the sites done so far. */
+  readonly onProgress?: (done: number, total: number) => void;
 }
 
 /** Scores by site, in columns as a line figure takes them; all sites are split alike, so that they compare. */

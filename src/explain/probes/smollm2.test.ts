@@ -1,6 +1,7 @@
 /**
- * Probes and similarity on the real model: at the word after a noun, what the noun means is not in the embedding and can
- * be read after a few layers; and layers are more alike the nearer they lie. Twins on tiny checkpoints lie beside this.
+ * Probes and similarity on the real model: at the word after a noun, what the noun means is not in the embedding and
+ * can be read after a few layers; and layers are more alike the nearer they lie. Twins on tiny checkpoints lie beside
+ * this.
  */
 import { afterAll, beforeAll, describe, expect, it } from "vitest";
 import { needsRealModel, realModel } from "../../../test/support/realModel.js";

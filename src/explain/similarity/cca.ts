@@ -1,7 +1,7 @@
 /**
- * Canonical correlations (Hotelling 1936) and what is made of them: how much of two representations is the same up to any
- * invertible linear map of each. With orthonormal bases U and V of the centred features, the correlations are the singular
- * values of U'V.
+ * Canonical correlations (Hotelling 1936) and what is made of them: how much of two representations is the same up to
+ * any invertible linear map of each. With orthonormal bases U and V of the centred features, the correlations are the
+ * singular values of U'V.
  */
 import { usageError } from "../../errors.js";
 import { type Matrix, type ProductOptions, product, svd } from "../../linalg/index.js";
@@ -50,8 +50,9 @@ export interface SvccaOptions extends ProductOptions {
 }
 
 /**
- * SVCCA (Raghu et al. 2017, "SVCCA: Singular Vector Canonical Correlation Analysis"): canonical correlations of the fewest
- * principal components that hold `keep` of the variance of each side. Its similarity is the `mean`. Errors as for `cca`.
+ * SVCCA (Raghu et al. 2017, "SVCCA: Singular Vector Canonical Correlation Analysis"): canonical correlations of the
+ * fewest principal components that hold `keep` of the variance of each side. Its similarity is the `mean`. Errors as
+ * for `cca`.
  */
 export async function svcca(x: Tensor, y: Tensor, options: SvccaOptions = {}): Promise<CanonicalCorrelations> {
   const [a, b] = readPair(x, y, 3);

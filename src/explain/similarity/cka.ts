@@ -1,7 +1,7 @@
 /**
  * Centred kernel alignment (Kornblith et al. 2019, "Similarity of Neural Network Representations Revisited"):
- * CKA = HSIC(K, L) / sqrt(HSIC(K, K) HSIC(L, L)) of the examples' kernel matrices. It does not change under rotations and
- * a scale of all features, and changes under other linear maps.
+ * CKA = HSIC(K, L) / sqrt(HSIC(K, K) HSIC(L, L)) of the examples' kernel matrices. It does not change under rotations
+ * and a scale of all features, and changes under other linear maps.
  */
 import { usageError } from "../../errors.js";
 import { gram, type Matrix, type ProductOptions, product, quantile } from "../../linalg/index.js";
@@ -14,8 +14,8 @@ export interface CkaOptions extends ProductOptions {
   /** s as a part of the median distance between examples, each representation's own; 1 unless given. */
   readonly bandwidth?: number;
   /**
-   * Use the estimate of HSIC that has no bias (Székely & Rizzo 2014; Song et al. 2012, equation 5): near 0, and negative
-   * half the time, for independent features however many there are. Off unless given.
+   * Use the estimate of HSIC that has no bias (Székely & Rizzo 2014; Song et al. 2012, equation 5): near 0, and
+   * negative half the time, for independent features however many there are. Off unless given.
    */
   readonly debiased?: boolean;
 }
@@ -42,7 +42,9 @@ export async function cka(x: Tensor, y: Tensor, options: CkaOptions = {}): Promi
   });
 }
 
-/** With linear kernels HSIC(K, L) = |Y'X|^2 of centred features: [features, features] instead of [examples, examples]. */
+/**
+ * With linear kernels HSIC(K, L) = |Y'X|^2 of centred features: [features, features] instead of [examples, examples].
+ */
 async function narrowCka(a: Matrix, b: Matrix, runtime: Runtime): Promise<number> {
   const cross = await product(a, b, { runtime, transpose: { left: true } });
   const [own, other] = [await gram(a, { runtime }), await gram(b, { runtime })];
@@ -113,8 +115,9 @@ function uCentred(kernel: Matrix): Matrix {
 
 /**
  * The debiased alignment of two representations that come in batches (Nguyen, Raghu & Kornblith 2021, "Do Wide and Deep
- * Networks Learn the Same Things?", equation 2): estimates of HSIC are averaged over batches, so memory does not grow with
- * examples, and an estimate without bias has the same mean whatever the batch size. Batches should be random examples.
+ * Networks Learn the Same Things?", equation 2): estimates of HSIC are averaged over batches, so memory does not grow
+ * with examples, and an estimate without bias has the same mean whatever the batch size. Batches should be random
+ * examples.
  *
  * Throws where there is no batch, a batch has fewer than 4 examples, or its two sides do not match.
  *

@@ -10,8 +10,8 @@ import { dot, readRows, sizeOf } from "../probes/rows.js";
 import type { Dissimilarity } from "./dissimilarity.js";
 
 /**
- * Of the entries above the diagonals. `kendall` is tau-a, (concordant - discordant) / all pairs of entries, which does not
- * favour models with ties as tau-b and Spearman's do; `cosine` takes zero for what it is (crossnobis).
+ * Of the entries above the diagonals. `kendall` is tau-a, (concordant - discordant) / all pairs of entries, which does
+ * not favour models with ties as tau-b and Spearman's do; `cosine` takes zero for what it is (crossnobis).
  */
 export type ComparisonMeasure = "spearman" | "pearson" | "kendall" | "cosine";
 
@@ -56,9 +56,9 @@ export type DissimilarityInput = Dissimilarity | Tensor;
  * How similar two dissimilarity matrices are, or a model's and those of several subjects.
  *
  * The test reorders the conditions of the first matrix, rows and columns together; the bootstrap draws conditions and
- * leaves out pairs of a condition with itself, whose dissimilarity is zero by construction. NaN where a matrix is constant.
- * Throws for matrices that are not square and symmetric, of unequal size, or of fewer than 3 conditions (4 for an
- * interval).
+ * leaves out pairs of a condition with itself, whose dissimilarity is zero by construction. NaN (`kendall`: 0) where a
+ * matrix is constant. Throws for matrices that are not square and symmetric, of unequal size, or of fewer than 3
+ * conditions (4 for an interval).
  *
  * @example const { similarity, p, ceiling } = compareDissimilarity(layer, subjects, { measure: "kendall" });
  */
@@ -94,8 +94,8 @@ export function compareDissimilarity(
 }
 
 /**
- * The noise ceiling of several subjects' dissimilarity matrices: the range in which the similarity of the true model to a
- * subject is expected. The mean of subjects is taken of what the measure sees of each: ranks, standard scores or unit
+ * The noise ceiling of several subjects' dissimilarity matrices: the range in which the similarity of the true model to
+ * a subject is expected. The mean of subjects is taken of what the measure sees of each: ranks, standard scores or unit
  * vectors. Throws for fewer than 2 subjects.
  */
 export function noiseCeiling(
@@ -184,7 +184,10 @@ function meanOf(values: ArrayLike<number>): number {
   return sum / values.length;
 }
 
-/** The share of orders of the conditions of `own`, the given one counted, that are at least as similar to the references. */
+/**
+ * The share of orders of the conditions of `own`, the given one counted, that are at least as similar to the
+ * references.
+ */
 function permutationShare(
   own: Matrix,
   references: readonly Float64Array[],

@@ -1,4 +1,7 @@
-/** Dissimilarity matrices against scipy, their comparison against scipy and loops, and tests of nothing that find nothing. */
+/**
+ * Dissimilarity matrices against scipy, their comparison against scipy and loops, and tests of nothing that find
+ * nothing.
+ */
 import { afterAll, describe, expect, it } from "vitest";
 import { cases, gaussian, similarityData } from "../../../test/fixtures/explain/representations/cases.js";
 import { apart, flat } from "../../../test/fixtures/linalg/check.js";

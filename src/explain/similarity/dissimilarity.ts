@@ -1,6 +1,6 @@
 /**
- * Representational dissimilarity matrices (Kriegeskorte, Mur & Bandettini 2008, "Representational similarity analysis"):
- * how far apart every two conditions lie in a representation. What they are compared by is in `compare.ts`.
+ * Representational dissimilarity matrices (Kriegeskorte, Mur & Bandettini 2008, "Representational similarity
+ * analysis"): how far apart every two conditions lie in a representation. What they are compared by is in `compare.ts`.
  */
 import { usageError } from "../../errors.js";
 import { type Matrix, type ProductOptions, solveTriangular, transposed } from "../../linalg/index.js";
@@ -24,9 +24,9 @@ import {
  * Between the mean rows a and b of two conditions, with d = a - b:
  * - `correlation`: 1 - Pearson's correlation; `cosine`: 1 - a . b / (|a| |b|); `euclidean`: |d|;
  * - `mahalanobis`: sqrt(d . S^-1 d), with S the covariance of the noise;
- * - `crossnobis`: the mean of d_m . S^-1 d_n over every two different partitions m and n of the data (Walther et al. 2016,
- *   "Reliability of dissimilarity measures"). A squared distance without the bias of noise: 0 on average, and so negative
- *   half the time, for conditions that do not differ.
+ * - `crossnobis`: the mean of d_m . S^-1 d_n over every two different partitions m and n of the data (Walther et al.
+ *   2016, "Reliability of dissimilarity measures"). A squared distance without the bias of noise: 0 on average, and so
+ *   negative half the time, for conditions that do not differ.
  */
 export type DissimilarityMeasure = "correlation" | "cosine" | "euclidean" | "mahalanobis" | "crossnobis";
 
@@ -38,8 +38,8 @@ export interface DissimilarityOptions extends ProductOptions {
   /** `crossnobis`: the partition of every row (a run, a fold); each must hold every condition. */
   readonly partitions?: ArrayLike<Label>;
   /**
-   * S [features, features]. Unless given, S is estimated from what rows of one condition differ by; without repeats, and
-   * for `crossnobis` without it too, give the identity for none.
+   * S [features, features]; give the identity for plain squared distances. Unless given, it is estimated from how rows
+   * of one condition differ.
    */
   readonly covariance?: Tensor;
   /** Of the estimated S; `auto` unless given. */

@@ -1,6 +1,7 @@
 /**
- * Orthogonal Procrustes (Schönemann 1966; as a distance of representations Williams et al. 2021, "Generalized Shape Metrics
- * on Neural Representations"): the rotation that brings one set of examples nearest to another, and what is left.
+ * Orthogonal Procrustes (Schönemann 1966; as a distance of representations Williams et al. 2021, "Generalized Shape
+ * Metrics on Neural Representations"): the rotation that brings one set of examples nearest to another, and what is
+ * left.
  */
 import { usageError } from "../../errors.js";
 import { columnMoments, type Matrix, type ProductOptions, product, svd } from "../../linalg/index.js";
@@ -16,9 +17,13 @@ export interface ProcrustesOptions extends ProductOptions {
 }
 
 export interface Procrustes {
-  /** min |s x R - y| over rotations (reflections included) and, with `scaling`, scales: the Frobenius norm that is left. */
+  /**
+   * min |s x R - y| over rotations (reflections included) and, with `scaling`, scales: the Frobenius norm that is left.
+   */
   readonly distance: number;
-  /** The angle between the rotated x and y, arccos of |x'y|_* / (|x| |y|): a metric, from 0 to pi / 2, free of scale. */
+  /**
+   * The angle between the rotated x and y, arccos of |x'y|_* / (|x| |y|): a metric, from 0 to pi / 2, free of scale.
+   */
   readonly angle: number;
   /** R [features of x, features of y]; its columns (or rows, where fewer) are orthonormal. */
   readonly rotation: Matrix;

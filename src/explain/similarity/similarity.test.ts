@@ -1,4 +1,6 @@
-/** Measures of similarity against scipy, scikit-learn and formulas in numpy, and each against what must not change it. */
+/**
+ * Measures of similarity against scipy, scikit-learn and formulas in numpy, and each against what must not change it.
+ */
 import { afterAll, describe, expect, it } from "vitest";
 import { cases, gaussian, similarityData } from "../../../test/fixtures/explain/representations/cases.js";
 import { apart, flat, times } from "../../../test/fixtures/linalg/check.js";

@@ -2,7 +2,7 @@
 import { afterAll, beforeAll, describe, expect, it } from "vitest";
 import { modelsFolder } from "../../../test/fixtures/explain/byHand.js";
 import { type Model, open, scale } from "../../model/index.js";
-import type { Tensor } from "../../runtime/index.js";
+import { createRuntime, type Tensor } from "../../runtime/index.js";
 import { siteExamples } from "../probes/index.js";
 import {
   cca,
@@ -20,19 +20,22 @@ const prompts = Array.from({ length: 40 }, (_, i) =>
   Array.from({ length: 4 + (i % 3) }, (_, p) => (7 * i + 13 * p * p + 11) % 61),
 );
 
+const runtime = createRuntime({ threads: 1 });
+afterAll(() => runtime.close());
+
 /** Features differ in the last bits of float32 between runs of other batches; bases of them by their condition. */
 const tolerance = 1e-4;
 
 const byHand: Record<SimilarityMeasure, (x: Tensor, y: Tensor) => Promise<number>> = {
-  cka: (x, y) => cka(x, y, { debiased: true }),
+  cka: (x, y) => cka(x, y, { debiased: true, runtime }),
   async rsa(x, y) {
     const pair = [await dissimilarityMatrix(x), await dissimilarityMatrix(y)] as const;
     return compareDissimilarity(...pair, { permutations: 0, resamples: 0 }).similarity;
   },
-  cca: async (x, y) => (await cca(x, y)).mean,
-  svcca: async (x, y) => (await svcca(x, y)).mean,
-  pwcca,
-  procrustes: async (x, y) => Math.cos((await procrustes(x, y)).angle),
+  cca: async (x, y) => (await cca(x, y, { runtime })).mean,
+  svcca: async (x, y) => (await svcca(x, y, { runtime })).mean,
+  pwcca: (x, y) => pwcca(x, y, { runtime }),
+  procrustes: async (x, y) => Math.cos((await procrustes(x, y, { runtime })).angle),
 };
 
 describe("layers of two models", () => {

@@ -32,6 +32,8 @@ export interface RsaSitesOptions extends SiteExamplesOptions {
   };
   /** Of `svcca`: the share of variance kept; 0.99 unless given. */
   readonly keep?: number;
+  /** Called after each row with the pairs of sites done so far. */
+  readonly onProgress?: (done: number, total: number) => void;
   readonly runtime?: Runtime;
 }
 
@@ -53,10 +55,12 @@ export interface SiteSimilarity {
  * How similar the sites of two models are on the same examples. Each model runs once; what a measure needs of a site
  * alone (a kernel matrix, a basis) is computed once. Progress counts pairs of sites.
  *
- * The same model twice gives a symmetric matrix (but for `pwcca`) with ones on its diagonal. With positions `all`, models
- * must split every prompt into equally many tokens. Throws where they don't, and as `siteExamples` and the measure do.
+ * The same model twice gives a symmetric matrix (but for `pwcca`) with ones on its diagonal. With positions `all`,
+ * models must split every prompt into equally many tokens. Throws where they don't, and as `siteExamples` and the
+ * measure do.
  *
- * @example const { rows, columns, values } = await rsaSites(base, tuned, prompts, { measure: "cka", positions: "mean" });
+ * @example const { rows, columns, values } = await rsaSites(base, tuned, prompts, { measure: "cka", positions: "mean"
+ * });
  */
 export async function rsaSites(
   first: Model,
