@@ -226,7 +226,7 @@ describe("what attribution patching and comparison refuse", () => {
 
   it("prompts of unequal length", () => rejects({ corrupt: [7, 8] }, "as many tokens"));
   it("prompts that the metric does not tell apart", () => rejects({ corrupt: clean }, "nothing to recover"));
-  it("a unit that does not exist", () => rejects({ by: "layer" as PatchingUnit }, 'not "layer"'));
+  it("a unit that does not exist", () => rejects({ by: "layer" as PatchingUnit, sites: "embed" }, 'not "layer"'));
   it("steps that are none", () => rejects({ steps: 0 }, "steps must be a whole number of at least 1, not 0"));
   it("no sites", () => rejects({ sites: [] }, "no site was named"));
   it("a site that can only be recorded", () =>

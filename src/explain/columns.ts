@@ -38,8 +38,11 @@ export interface Columns {
 
 /** The sites that are patched by this unit unless others are given. Throws for a unit that does not exist. */
 export function defaultSites(by: PatchingUnit): string {
-  const unit = units[by];
-  if (unit !== undefined) return unit.sites;
+  return unitOf(by).sites;
+}
+
+function unitOf(by: PatchingUnit) {
+  if (Object.hasOwn(units, by)) return units[by];
   throw usageError(`a column can be a ${Object.keys(units).join(", a ")}, not "${by}"`);
 }
 
@@ -53,7 +56,7 @@ export function columnsOf(
   length: number,
   chosen: readonly number[] | undefined,
 ): Columns {
-  const { counted } = units[by];
+  const { counted } = unitOf(by);
   if (sites.length === 0) throw usageError("no site was named to patch");
   for (const site of sites) for (const axis of ["position" as const, ...counted]) requireAxis(site, axis);
   const positions = chosen?.map((p) => resolvePosition(p, length)) ?? upTo(length);

@@ -2,7 +2,7 @@
 import { afterAll, beforeAll, describe, expect, it } from "vitest";
 import { clean, corrupt, lastLogits, logSoftmax, modelsFolder } from "../../test/fixtures/explain/byHand.js";
 import { logSoftmax as logSoftmaxOf, slice, squeeze } from "../graph/index.js";
-import { type Model, open, patch, scale } from "../model/index.js";
+import { blend, type Model, open, scale } from "../model/index.js";
 import { activationPatching, logitDifference } from "./index.js";
 
 /** Logit differences of some units over a clean - corrupt difference of a tenth or more, in float32. */
@@ -31,12 +31,12 @@ describe.each(["llama-gqa", "llama-tied", "gpt2", "gpt2-odd"])("patching in %s",
     activationPatching(model, { clean, corrupt, metric: logitDifference(tokens.answer, tokens.wrong), ...options });
 
   /** The recovered fraction when one part alone is patched by the model's own clamp, measured on recorded logits. */
-  const naive = async (site: string, suffix: string, view = model) => {
+  const naive = async (site: string, suffix: string, view = model, share = 1) => {
     const metric = (logits: readonly number[]) => (logits[tokens.answer] as number) - (logits[tokens.wrong] as number);
     const source = await view.record(clean, site);
     const [atClean, atCorrupt] = [metric(await lastLogits(view, clean)), metric(await lastLogits(view, corrupt))];
-    const patched = metric(await lastLogits(view.with(patch(site + suffix, source)), corrupt));
-    return (patched - atCorrupt) / (atClean - atCorrupt);
+    const patched = metric(await lastLogits(view.with(blend(site + suffix, source, share)), corrupt));
+    return (patched - atCorrupt) / (atClean - atCorrupt) / share;
   };
 
   it("agrees with patching every position by itself", async () => {
@@ -140,6 +140,39 @@ describe.each(["llama-gqa", "llama-tied", "gpt2", "gpt2-odd"])("patching in %s",
     expect(
       Math.abs((byHead.recovered[0]?.[1] as number) - (await naive("layers.1.attn.pattern", "[:, 1]"))),
     ).toBeLessThan(tolerance);
+  });
+
+  it("patches heads at single positions, neurons, and whole sites", async () => {
+    const { heads, mlpWidth } = model.config;
+    const cells = await run({ by: "position x head", sites: "layers.1.attn.z", positions: [8, 4] });
+    expect([cells.heads?.length, cells.recovered[0]?.length]).toEqual([heads, 2 * heads]);
+    for (const [j, part] of [
+      [1, "[:, 8, 1]"],
+      [heads, "[:, 4, 0]"],
+    ] as const)
+      expect(Math.abs((cells.recovered[0]?.[j] as number) - (await naive("layers.1.attn.z", part)))).toBeLessThan(
+        tolerance,
+      );
+    const neurons = await run({ by: "neuron", sites: "layers.1.mlp.act" });
+    expect([neurons.neurons?.length, neurons.heads]).toEqual([mlpWidth, undefined]);
+    expect(
+      Math.abs((neurons.recovered[0]?.[5] as number) - (await naive("layers.1.mlp.act", "[:, :, 5]"))),
+    ).toBeLessThan(tolerance);
+    const whole = await run({ by: "site" });
+    expect(whole.sites[0]).toBe("layers.0.mlp.out");
+    expect(Math.abs((whole.recovered[0]?.[0] as number) - (await naive("layers.0.mlp.out", "")))).toBeLessThan(
+      tolerance,
+    );
+  });
+
+  it("goes a share of the way, and divides by it", async () => {
+    const options = { sites: "layers.1.residPre", positions: [4, 8] };
+    const [half, full] = [await run({ ...options, scale: 0.5 }), await run(options)];
+    for (const [j, part] of ["[:, 4]", "[:, 8]"].entries()) {
+      const wanted = await naive("layers.1.residPre", part, model, 0.5);
+      expect(Math.abs((half.recovered[0]?.[j] as number) - wanted)).toBeLessThan(tolerance);
+    }
+    expect(worstDifference(half.recovered, full.recovered)).toBeGreaterThan(20 * tolerance); // the model is not linear
   });
 
   it("takes any metric of the logits", async () => {

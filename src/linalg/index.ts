@@ -11,7 +11,7 @@ export {
   predictClasses,
   predictProbabilities,
 } from "./logistic.js";
-export { type Matrix, transposed } from "./matrix.js";
+export { type Matrix, scaleColumns, subtractFromRows, takeRows, transposed } from "./matrix.js";
 export {
   type Evaluation,
   lbfgs,

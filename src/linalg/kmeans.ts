@@ -5,7 +5,7 @@
  */
 import { usageError } from "../errors.js";
 import { matmul, mul, reduceSum, sub, topK, trace, transpose } from "../graph/index.js";
-import { type Program, type Random, type Runtime, random, type Tensor } from "../runtime/index.js";
+import { type Program, type Random, type Runtime, random, type Tensor, withRuntime } from "../runtime/index.js";
 import {
   asMatrix,
   columnsOf,
@@ -19,7 +19,6 @@ import {
 import type { ProductOptions } from "./products.js";
 import { columnMoments } from "./statistics/columns.js";
 import { checkWhole } from "./vector.js";
-import { withRuntime } from "./withRuntime.js";
 
 export interface KMeansStep {
   /** From 0. */

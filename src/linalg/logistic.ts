@@ -20,13 +20,12 @@ import {
   type Value,
   weight,
 } from "../graph/index.js";
-import { type Program, type Runtime, type Tensor, tensor } from "../runtime/index.js";
+import { type Program, type Runtime, type Tensor, tensor, withRuntime } from "../runtime/index.js";
 import { asMatrix, columnsOf, type Matrix, matrixOf, rowsOf, scaleColumns, subtractFromRows } from "./matrix.js";
 import { lbfgs, type MinimizeOptions, type Minimum, type Objective } from "./minimize.js";
 import type { ProductOptions } from "./products.js";
 import { columnMoments } from "./statistics/columns.js";
 import { checkWhole, toVector, type Vector } from "./vector.js";
-import { withRuntime } from "./withRuntime.js";
 
 export interface LogisticModel {
   /** Number of classes, at least 2. */

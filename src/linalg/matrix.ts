@@ -150,7 +150,10 @@ export function scaleRows(matrix: Matrix, factors: ArrayLike<number>): Matrix {
 /** Column j times `factors[j]`, as new memory. */
 export function scaleColumns(matrix: Matrix, factors: ArrayLike<number>): Matrix {
   const columns = columnsOf(matrix);
-  return { ...matrix, data: matrix.data.map((value, at) => value * (factors[at % columns] as number)) };
+  const data = matrix.data.slice();
+  for (let start = 0; start < data.length; start += columns)
+    for (let j = 0; j < columns; j++) data[start + j] = (data[start + j] as number) * (factors[j] as number);
+  return { ...matrix, data };
 }
 
 /** The largest absolute value. */
@@ -184,5 +187,8 @@ export function columnMeans(matrix: Matrix): Float64Array {
 /** Every row minus `offsets`, as new memory. */
 export function subtractFromRows(matrix: Matrix, offsets: Float64Array): Matrix {
   const columns = columnsOf(matrix);
-  return { ...matrix, data: matrix.data.map((value, at) => value - (offsets[at % columns] as number)) };
+  const data = matrix.data.slice();
+  for (let start = 0; start < data.length; start += columns)
+    for (let j = 0; j < columns; j++) data[start + j] = (data[start + j] as number) - (offsets[j] as number);
+  return { ...matrix, data };
 }

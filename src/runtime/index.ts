@@ -12,3 +12,4 @@ export {
   type WeightMode,
 } from "./runtime.js";
 export * from "./tensor.js";
+export { withRuntime } from "./withRuntime.js";

@@ -127,7 +127,11 @@ const rowOf = ({ kind, layer }: AttributionNode) => (layer === undefined ? kind 
 
 /** A head reads through queries, keys and values: one line for all, their scores added up and noted. */
 function joined(edges: readonly AttributionEdge[]): GraphEdge[] {
-  const groups = Map.groupBy(edges, ({ from, to }) => `${from} ${to}`);
+  const groups = new Map<string, AttributionEdge[]>();
+  for (const edge of edges) {
+    const ends = `${edge.from} ${edge.to}`;
+    groups.set(ends, [...(groups.get(ends) ?? []), edge]);
+  }
   return [...groups.values()].map((group) => {
     const [{ from, to, input }] = group as [AttributionEdge];
     const note = group.length === 1 ? input : group.map((edge) => `${edge.input} ${edge.score.toFixed(3)}`).join(", ");

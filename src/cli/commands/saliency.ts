@@ -3,7 +3,6 @@ import { type Command, Option } from "commander";
 import { usageError } from "../../errors.js";
 import type { DifferentiableFunction, RelevanceRule } from "../../explain/index.js";
 import type { BarFigure } from "../../figures/index.js";
-import type { Tensor } from "../../runtime/index.js";
 import type { Context } from "../context.js";
 import { addExample, addPictureOption, addPromptOptions, addRunOptions, type RunOptions } from "../options.js";
 import { terminalFigure } from "../pictures.js";
@@ -75,7 +74,12 @@ const methods: Readonly<Record<Method, Entry>> = {
       return { value, scores: [...map.data] };
     },
   },
-  integrated: { title: "Integrated gradients", score: "attribution", options: ["steps", "baseline", "baselinePrompt"], find: integrated },
+  integrated: {
+    title: "Integrated gradients",
+    score: "attribution",
+    options: ["steps", "baseline", "baselinePrompt"],
+    find: integrated,
+  },
   relevance: { title: "Relevance", score: "relevance", options: ["rule"], find: relevanceScores },
 };
 
@@ -83,9 +87,7 @@ export function define(command: Command, context: Context): void {
   addPromptOptions(command);
   command
     .requiredOption("--of <metric>", "what the tokens matter for, such as 'logit( Paris)-logit( London)'")
-    .addOption(
-      new Option("--method <name>", "how scores are found").choices(Object.keys(methods)).default("gradientTimesInput"),
-    )
+    .addOption(new Option("--method <name>", "how scores are found").choices(Object.keys(methods)).default("gradient"))
     .option("--at <site>", "the site that scores are of, one with a value for each token", "embed")
     .option("--samples <count>", "smooth: noisy copies (default: 32)", wholeNumber(1))
     .option("--noise <share>", "smooth: their noise, as a share of the range of values (default: 0.1)", sizeNumber)
@@ -177,12 +179,56 @@ async function integrated(
 
 async function relevanceScores(
   { relevance }: typeof import("../../explain/index.js"),
-  { run, f, options: { of, at, rule = "attnLrp" } }: Asked,
+  { run, options: { of, at, rule = "attnLrp" } }: Asked,
 ): Promise<Found> {
   const { value, byToken, sites, conservation } = await relevance(run.model, run.ids, {
     of,
     rule,
     at: at === "embed" ? [] : at,
   });
-  ...
+  const relevances = at === "embed" ? undefined : Object.values(sites)[0]?.data;
+  return {
+    value,
+    scores: relevances === undefined ? byToken : sumsOf(relevances as Float32Array, run.ids.length),
+    conservation,
+  };
+}
+
+/** Sums of a row [tokens, ...] over all but its tokens. */
+function sumsOf(values: Float32Array, tokens: number): number[] {
+  const size = values.length / tokens;
+  return Array.from({ length: tokens }, (_, i) => values.subarray(i * size, (i + 1) * size).reduce((a, b) => a + b, 0));
+}
+
+function figureOf({ tokens, method, at, of, value, scores }: SaliencyResult, { label }: Run): BarFigure {
+  const { title, score } = methods[method];
+  return {
+    kind: "bar",
+    title: `${title}: ${of}`,
+    subtitle: `${label}, at ${at}; the metric is ${value.toPrecision(5)}`,
+    bars: tokens.map(({ text }, i) => ({ label: text, value: scores[i] ?? null })),
+    labelAxis: { label: "token" },
+    valueAxis: { label: score },
+  };
+}
+
+/** Lines that say how far scores add up to what they should. */
+function checksOf(result: SaliencyResult): string[] {
+  const { value, baselineValue = 0, completeness, steps, warning, conservation = [] } = result;
+  const lines: string[] = [];
+  if (completeness !== undefined) {
+    const { sum, difference, error } = completeness;
+    lines.push(
+      `complete within ${formatProbability(error)}: scores add up to ${sum.toFixed(3)}, and the metric is ${difference.toFixed(3)} above the baseline's ${baselineValue.toFixed(3)} (${steps} points)`,
+    );
+  }
+  if (warning !== undefined) lines.push(`warning: ${warning}`);
+  const [first] = conservation;
+  if (first !== undefined) {
+    const worst = conservation.reduce((a, b) => (Math.abs(b.error) > Math.abs(a.error) ? b : a));
+    lines.push(
+      `conserved within ${worst.error.toPrecision(2)}: the metric is ${value.toFixed(3)}, relevance at ${first.site} adds up to ${first.sum.toFixed(3)}, at ${worst.site} to ${worst.sum.toFixed(3)}`,
+    );
+  }
+  return lines.map((line) => `${line}\n`);
 }

@@ -1,11 +1,13 @@
 /** Probes of classes: what all of them share, whichever way their weights are fitted. */
+
 import { usageError } from "../../errors.js";
 import { areaUnderRoc, type LinearFit, type Matrix, type ProductOptions, predictLinear } from "../../linalg/index.js";
 import type { Runtime } from "../../runtime/index.js";
+import { withRuntime } from "../../runtime/index.js";
 import { crossValidate, type Fitted, type Probe, scoreOf, type ValidationOptions } from "./crossValidation.js";
 import { examplesOf, type ProbeFeatures } from "./features.js";
 import { type ClassLabels, type Label, readLabels, type SplitOptions, splitClasses } from "./labels.js";
-import { readRows, rowAt, sizeOf, withRuntime } from "./rows.js";
+import { readRows, rowAt, sizeOf } from "./rows.js";
 
 /**
  * `accuracy`: the share of rows given their own label. `balancedAccuracy`: its mean over the classes that occur.

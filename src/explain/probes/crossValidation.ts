@@ -3,10 +3,18 @@
  * from the rows that a fold is fitted on, and a held-out row is only ever multiplied by the result.
  */
 import { setImmediate } from "node:timers/promises";
-import { bootstrap, columnMoments, type Fold, type LinearFit, type Matrix, predictLinear } from "../../linalg/index.js";
+import {
+  bootstrap,
+  columnMoments,
+  type Fold,
+  type LinearFit,
+  type Matrix,
+  predictLinear,
+  takeRows,
+} from "../../linalg/index.js";
 import type { Runtime } from "../../runtime/index.js";
 import type { Label } from "./labels.js";
-import { pickRows, rescaled, rowAt, sizeOf } from "./rows.js";
+import { rescaled, rowAt, sizeOf } from "./rows.js";
 
 /** How well a probe does on rows that it was not fitted on. */
 export interface ProbeScore {
@@ -79,7 +87,7 @@ export async function crossValidate(
   const steps = folds.length + 1;
   const fitOn = async (rows: Int32Array, step: number) => {
     signal?.throwIfAborted();
-    const result = await fitScaled(pickRows(features, rows), (scaled) => estimate(scaled, rows), standardize);
+    const result = await fitScaled(takeRows(features, rows), (scaled) => estimate(scaled, rows), standardize);
     onProgress?.(step, steps);
     await setImmediate(); // the runtime blocks while it runs: let progress show and Ctrl-C arrive
     return result;
@@ -87,7 +95,7 @@ export async function crossValidate(
   const held: Matrix[] = [];
   for (const { train, validation } of folds) {
     const fold = await fitOn(train, held.length + 1);
-    held.push(await predictLinear(fold, pickRows(features, validation), { runtime }));
+    held.push(await predictLinear(fold, takeRows(features, validation), { runtime }));
   }
   const whole = await fitOn(
     Int32Array.from({ length: sizeOf(features)[0] }, (_, i) => i),

@@ -3,13 +3,21 @@
  * chosen by how well held-out labels are predicted.
  */
 import { usageError } from "../../errors.js";
-import { type Fold, fitLogistic, type LinearFit, type Matrix, predictLinear, transposed } from "../../linalg/index.js";
+import {
+  type Fold,
+  fitLogistic,
+  type LinearFit,
+  type Matrix,
+  predictLinear,
+  takeRows,
+  transposed,
+} from "../../linalg/index.js";
 import type { Runtime } from "../../runtime/index.js";
 import { type ClassFitter, type ClassProbe, type ClassProbeOptions, probeClasses } from "./classification.js";
 import type { Fitted } from "./crossValidation.js";
 import type { ProbeFeatures } from "./features.js";
 import { type Label, splitClasses, unitCount } from "./labels.js";
-import { pickRows, rowAt, sizeOf } from "./rows.js";
+import { rowAt, sizeOf } from "./rows.js";
 
 export interface LogisticProbeOptions extends ClassProbeOptions {
   /** lambda below: one, or several to choose from; 0.1, 1, 10, 100 and 1000 unless given. */
@@ -73,7 +81,7 @@ function fitterOf(penalties: readonly number[], options: LogisticProbeOptions): 
         ...(groups === undefined ? {} : { groups }),
       });
       for (const penalty of penalties) {
-        const fitOn = ({ train }: Fold) => estimate(pickRows(features, train), pick(classOf, train), penalty, runtime);
+        const fitOn = ({ train }: Fold) => estimate(takeRows(features, train), pick(classOf, train), penalty, runtime);
         const loss = await heldOutLoss(features, classOf, inner, fitOn, runtime);
         if (loss < best.loss) best = { penalty, loss };
       }
@@ -94,7 +102,7 @@ async function heldOutLoss(
 ): Promise<number> {
   let loss = 0;
   for (const fold of folds) {
-    const values = await predictLinear(await fitOn(fold), pickRows(features, fold.validation), { runtime });
+    const values = await predictLinear(await fitOn(fold), takeRows(features, fold.validation), { runtime });
     const two = sizeOf(values)[1] === 1;
     fold.validation.forEach((row, i) => {
       const scores = two ? [0, rowAt(values, i)[0] as number] : [...rowAt(values, i)];

@@ -3,13 +3,21 @@
  * squared penalty chosen for each target by cross-validation within the rows fitted on (Hoerl & Kennard 1970).
  */
 import { usageError } from "../../errors.js";
-import { type Matrix, type ProductOptions, pearson, predictLinear, ridge, ridgeSearch } from "../../linalg/index.js";
-import { type Tensor, tensor } from "../../runtime/index.js";
+import {
+  type Matrix,
+  type ProductOptions,
+  pearson,
+  predictLinear,
+  ridge,
+  ridgeSearch,
+  takeRows,
+} from "../../linalg/index.js";
+import { type Tensor, tensor, withRuntime } from "../../runtime/index.js";
 import { promptGroups } from "./classification.js";
 import { crossValidate, type Probe, type ProbeScore, scoreOf, type ValidationOptions } from "./crossValidation.js";
 import { examplesOf, type ProbeFeatures } from "./features.js";
 import { type Label, type SplitOptions, splitRows, unitCount } from "./labels.js";
-import { pickRows, readRows, sizeOf, withRuntime } from "./rows.js";
+import { readRows, sizeOf } from "./rows.js";
 
 /**
  * Of the held-out rows of a fold: `r2` is 1 - (squared misses) / (squares about their mean), `correlation` Pearson's, 0
@@ -67,7 +75,7 @@ export async function ridgeProbe(
   const folds = splitRows(every.length, { ...options, ...(groups === undefined ? {} : { groups }) });
   return withRuntime(options.runtime, async (runtime) => {
     const estimate = (scaled: Matrix, train: Int32Array) => {
-      const own = pickRows(y, train);
+      const own = takeRows(y, train);
       if (typeof penalty === "number") return ridge(scaled, own, penalty, { runtime });
       return ridgeSearch(scaled, own, penalty, { runtime, choice, folds: split(train, penaltyFolds) });
     };

@@ -3,18 +3,16 @@
  * (a mean, a scale, a covariance) is estimated here and handed on, so that it is plain which rows it came from.
  */
 import { usageError } from "../../errors.js";
-import { cholesky, columnMoments, gram, type Matrix, type ProductOptions } from "../../linalg/index.js";
-import { createRuntime, type Runtime, type Tensor, tensor } from "../../runtime/index.js";
-
-/** What `work` returns on the given runtime, or on one that lives as long as the work. */
-export async function withRuntime<T>(given: Runtime | undefined, work: (runtime: Runtime) => Promise<T>): Promise<T> {
-  const runtime = given ?? createRuntime();
-  try {
-    return await work(runtime);
-  } finally {
-    if (given === undefined) await runtime.close();
-  }
-}
+import {
+  cholesky,
+  columnMoments,
+  gram,
+  type Matrix,
+  type ProductOptions,
+  scaleColumns,
+  subtractFromRows,
+} from "../../linalg/index.js";
+import { type Tensor, tensor } from "../../runtime/index.js";
 
 /**
  * `value` [rows, columns], float32 or float64, as float64. Throws, under `name`, where it is not that or not finite.
@@ -41,14 +39,6 @@ export function rowAt({ shape, data }: Matrix, index: number): Float64Array {
   return data.subarray(index * width, (index + 1) * width);
 }
 
-/** The rows at `indices`, in that order, as new memory. */
-export function pickRows(matrix: Matrix, indices: ArrayLike<number>): Matrix {
-  const width = matrix.shape[1] as number;
-  const data = new Float64Array(indices.length * width);
-  for (let i = 0; i < indices.length; i++) data.set(rowAt(matrix, indices[i] as number), i * width);
-  return tensor("float64", [indices.length, width], data);
-}
-
 /** The sum of products. */
 export function dot(a: Float64Array, b: Float64Array): number {
   let sum = 0;
@@ -58,9 +48,8 @@ export function dot(a: Float64Array, b: Float64Array): number {
 
 /** (x - shift) * factor for every column, as new memory; factors are 1 unless given. */
 export function rescaled(matrix: Matrix, shift: Float64Array, factor?: Float64Array): Matrix {
-  const width = matrix.shape[1] as number;
-  const data = matrix.data.map((value, at) => (value - (shift[at % width] as number)) * (factor?.[at % width] ?? 1));
-  return { ...matrix, data };
+  const moved = subtractFromRows(matrix, shift);
+  return factor === undefined ? moved : scaleColumns(moved, factor);
 }
 
 /** The rows minus their mean. */

@@ -4,12 +4,11 @@
  * of its own, so that only a probe that memorises types scores high.
  */
 import { usageError } from "../../errors.js";
-import { random } from "../../runtime/index.js";
+import { random, withRuntime } from "../../runtime/index.js";
 import { type ClassProbe, promptGroups } from "./classification.js";
 import { examplesOf, type ProbeFeatures } from "./features.js";
 import { type ClassProbeSpec, classProbe } from "./kinds.js";
 import { type Label, readLabels, shuffled } from "./labels.js";
-import { withRuntime } from "./rows.js";
 
 export interface SelectivityOptions {
   /**

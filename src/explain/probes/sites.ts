@@ -1,11 +1,11 @@
 /** A probe at every layer: where in the network something can be read out linearly. */
 import type { Model, Prompt, Token } from "../../model/index.js";
+import { withRuntime } from "../../runtime/index.js";
 import type { ClassProbe } from "./classification.js";
 import { promptGroups } from "./classification.js";
 import { type SiteExamplesOptions, siteExamples } from "./features.js";
 import { anyProbe, type ProbeLabels, type ProbeSpec } from "./kinds.js";
 import type { RidgeProbe } from "./ridge.js";
-import { withRuntime } from "./rows.js";
 
 export interface ProbeSitesOptions extends SiteExamplesOptions {
   /** The probe and its options; a logistic one unless given. */

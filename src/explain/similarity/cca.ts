@@ -3,10 +3,12 @@
  * any invertible linear map of each. With orthonormal bases U and V of the centred features, the correlations are the
  * singular values of U'V.
  */
+
 import { usageError } from "../../errors.js";
 import { type Matrix, type ProductOptions, product, svd } from "../../linalg/index.js";
 import type { Runtime, Tensor } from "../../runtime/index.js";
-import { centred, rowAt, sizeOf, withRuntime } from "../probes/rows.js";
+import { withRuntime } from "../../runtime/index.js";
+import { centred, rowAt, sizeOf } from "../probes/rows.js";
 import { readPair } from "./cka.js";
 
 export interface CcaOptions extends ProductOptions {

@@ -3,10 +3,12 @@
  * CKA = HSIC(K, L) / sqrt(HSIC(K, K) HSIC(L, L)) of the examples' kernel matrices. It does not change under rotations
  * and a scale of all features, and changes under other linear maps.
  */
+
 import { usageError } from "../../errors.js";
 import { gram, type Matrix, type ProductOptions, product, quantile } from "../../linalg/index.js";
 import type { Runtime, Tensor } from "../../runtime/index.js";
-import { centred, dot, readRows, sizeOf, withRuntime } from "../probes/rows.js";
+import { withRuntime } from "../../runtime/index.js";
+import { centred, dot, readRows, sizeOf } from "../probes/rows.js";
 
 export interface CkaOptions extends ProductOptions {
   /** `linear`: x . y; `rbf`: exp(-|x - y|^2 / (2 s^2)). `linear` unless given. */

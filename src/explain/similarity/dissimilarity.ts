@@ -2,22 +2,22 @@
  * Representational dissimilarity matrices (Kriegeskorte, Mur & Bandettini 2008, "Representational similarity
  * analysis"): how far apart every two conditions lie in a representation. What they are compared by is in `compare.ts`.
  */
+
 import { usageError } from "../../errors.js";
-import { type Matrix, type ProductOptions, solveTriangular, transposed } from "../../linalg/index.js";
+import { type Matrix, type ProductOptions, solveTriangular, takeRows, transposed } from "../../linalg/index.js";
 import type { Runtime, Tensor } from "../../runtime/index.js";
+import { withRuntime } from "../../runtime/index.js";
 import { type ClassLabels, type Label, readLabels } from "../probes/labels.js";
 import {
   classMeans,
   covarianceFactor,
   dot,
-  pickRows,
   readRows,
   residualsOf,
   rowAt,
   type Shrinkage,
   shrunkCovariance,
   sizeOf,
-  withRuntime,
 } from "../probes/rows.js";
 
 /**
@@ -126,7 +126,7 @@ function crossed(rows: Matrix, { classes, classOf }: ClassLabels, partitions: Ar
   const means = parts.classes.map((name, p) => {
     const own = Array.from(classOf.keys()).filter((row) => parts.classOf[row] === p);
     const found = classMeans(
-      pickRows(rows, own),
+      takeRows(rows, own),
       own.map((row) => classOf[row] as number),
       classes.length,
     );

@@ -3,10 +3,12 @@
  * Metrics on Neural Representations"): the rotation that brings one set of examples nearest to another, and what is
  * left.
  */
+
 import { usageError } from "../../errors.js";
 import { columnMoments, type Matrix, type ProductOptions, product, svd } from "../../linalg/index.js";
 import type { Runtime, Tensor } from "../../runtime/index.js";
-import { centred, dot, withRuntime } from "../probes/rows.js";
+import { withRuntime } from "../../runtime/index.js";
+import { centred, dot } from "../probes/rows.js";
 import { readPair } from "./cka.js";
 
 export interface ProcrustesOptions extends ProductOptions {

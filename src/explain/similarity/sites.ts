@@ -1,11 +1,13 @@
 /** Every layer of one model against every layer of another (or of itself): the similarity matrix behind a heatmap. */
+
 import { setImmediate } from "node:timers/promises";
 import { usageError } from "../../errors.js";
 import type { Matrix } from "../../linalg/index.js";
 import type { Model, Prompt, Token } from "../../model/index.js";
 import type { Runtime, Tensor } from "../../runtime/index.js";
+import { withRuntime } from "../../runtime/index.js";
 import { type SiteExamplesOptions, siteExamples } from "../probes/features.js";
-import { readRows, withRuntime } from "../probes/rows.js";
+import { readRows } from "../probes/rows.js";
 import { type Basis, basisOf, correlationsOf, cutOf, principalBasis, projectionWeighted } from "./cca.js";
 import { alignment, type CkaOptions, centredKernel } from "./cka.js";
 import { type ComparisonMeasure, entriesOf, entriesSimilarity } from "./compare.js";
