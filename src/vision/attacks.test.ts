@@ -7,6 +7,7 @@ import { createNetwork, type Network } from "../model/index.js";
 import { createRuntime, normals, random, row, type Tensor, tensor, toNumbers } from "../runtime/index.js";
 import { projected, randomInBall, stepped } from "./ball.js";
 import { fgsm, noiseAttack, pgd, robustAccuracy } from "./index.js";
+import { ofClass } from "./targets.js";
 
 const runtime = createRuntime({ threads: 1 });
 let shapes: Shapes;
@@ -95,6 +96,30 @@ describe("a linear network", () => {
     images.data.forEach((x, i) => {
       expect(x - 0.5).toBeCloseTo(0.5 - (other.images.data[i] as number), 6); // float32
     });
+  });
+
+  it("keeps a picture that succeeds before one that doesn't, whatever the loss", async () => {
+    const before = await gap(linear(), middle(1));
+    const label = before > 0 ? 1 : 0; // not what the picture is taken for
+    const helping = (scores: Value) => sub(select(scores, 1, label), select(scores, 1, 1 - label));
+    const attack = (steps: number, share: number) =>
+      pgd(
+        linear(),
+        { image: middle(1) },
+        {
+          labels: [label],
+          loss: helping,
+          randomStart: false,
+          epsilon: 0.5,
+          steps,
+          stepSize: (share * Math.abs(before)) / direction.reduce((sum, x) => sum + Math.abs(x), 0),
+        },
+      );
+    expect((await attack(2, 1.2)).success).toEqual([false]); // both steps lead to where it is taken for the label
+    const mixed = await attack(3, 0.4); // the third does
+    expect(mixed.success).toEqual([true]);
+    expect(mixed.predictions).toEqual([1 - label]);
+    expect(mixed.losses[0]).toBeCloseTo(-0.2 * Math.abs(before), 5); // the better of the first two
   });
 
   it("takes a loss of the caller's", async () => {
@@ -191,6 +216,17 @@ describe("the classifier of shapes", () => {
     expect(found).toMatchObject({ clean: 0.75, robust: [0.75] });
     expect(seen).toEqual([20, 40, 60, 64]);
     expect(await robustAccuracy(network, { image: pictures }, options)).toEqual(found);
+  });
+
+  it("is not robust where an attack puts right what was wrong", async () => {
+    const { network, pictures, labels } = shapes;
+    const wrong = labels.map((label) => (label + 1) % 4);
+    const helping = (scores: Value, classes: Value) => ofClass(scores, classes);
+    const options = { labels: wrong, loss: helping };
+    const attack = await fgsm(network, { image: pictures }, { ...options, epsilon: 16 / 255 });
+    expect(count(attack.success)).toBeLessThan(64);
+    const set = { ...options, epsilons: [16 / 255], attack: "fgsm" } as const;
+    expect((await robustAccuracy(network, { image: pictures }, set)).robust).toEqual([0]);
   });
 
   it.each([

@@ -4,7 +4,7 @@ import { openShapes, rows, type Shapes } from "../../test/fixtures/vision/shapes
 import { mul, reduceMax, reduceSum, select, type Value } from "../graph/index.js";
 import { createNetwork, type Network, type NetworkCall } from "../model/index.js";
 import { createRuntime, normals, row, type Tensor, tensor, toNumbers, zeros } from "../runtime/index.js";
-import { gradCam, imageGradients } from "./index.js";
+import { gradCam, imageGradients, unit } from "./index.js";
 
 const runtime = createRuntime({ threads: 1 });
 let shapes: Shapes;
@@ -196,6 +196,21 @@ describe("gradients at the image", () => {
     expect(worst(ownRows(plain), shapes.expected.gradients as Tensor)).toBeLessThan(1e-5); // gradients up to 1, float32
     expect(worst(ownRows(guided), shapes.expected.guided as Tensor)).toBeLessThan(1e-5);
     expect(worst(ownRows(plain), ownRows(guided))).toBeGreaterThan(1e-2);
+  });
+});
+
+describe("units", () => {
+  it("are numbers of their site", async () => {
+    const image = rows(shapes.pictures, 0, 2);
+    const { [site]: recorded } = await shapes.network.record({ image }, site);
+    const of = [unit({ site, channel: 5, place: [3, 7] }), unit({ site, channel: 5 })];
+    const { values } = await imageGradients(shapes.network, { image }, { of });
+    for (let b = 0; b < 2; b++) {
+      const plane = toNumbers(row(row(recorded as Tensor, b), 5));
+      expect(values.data[2 * b]).toBeCloseTo(plane[3 * 12 + 7] as number, 6);
+      expect(values.data[2 * b + 1]).toBeCloseTo(plane.reduce((sum, x) => sum + x, 0) / 144, 5); // float32 sum
+      expect(plane[3 * 12 + 7]).not.toBe(plane[7 * 12 + 3]);
+    }
   });
 });
 

@@ -105,6 +105,8 @@ describe("the classifier of shapes", () => {
     const one = await activationMaximization(network, call);
     expect(own.statistics().sessionsOpened).toBe(3); // the start, a step, and the pictures at the end
     expect(await activationMaximization(network, call)).toEqual(one);
+    const still = await activationMaximization(shapes.network, { ...call, transformations: {} });
+    expect(Math.abs((still.trajectory[0]?.[0] as number) - (one.trajectory[0]?.[0] as number))).toBeGreaterThan(1e-5);
     const other = await activationMaximization(network, { ...call, of: 2, seed: 3, regularisers: { l2: 4 } });
     expect(other.images).not.toEqual(one.images);
     expect(own.statistics()).toMatchObject({ sessionsOpened: 3, runs: 3 * 7 });
@@ -136,6 +138,17 @@ describe("the classifier of shapes", () => {
       const moved = await activationMaximization(shapes.network, { ...call, start, steps: 20 });
       expect(moved.values[0]).toBeGreaterThan((values[0] as number) + 5);
     }
+  });
+
+  it("starts each row from its own picture", async () => {
+    const start = rows(shapes.pictures, 2, 4);
+    const { images } = await activationMaximization(shapes.network, {
+      of: [0, 1],
+      start,
+      steps: 0,
+      parametrisation: "pixels",
+    });
+    expect(images).toEqual(start);
   });
 
   it("finds different pictures of one channel where they are to differ", async () => {
@@ -405,6 +418,12 @@ describe("penalties", () => {
       expect(found.shape).toEqual([2]);
       expect(far(found, tensorOf("float64", [2], wanted[name]))).toBeLessThan(1e-12); // float64
     }
+    // The blurred picture counts as given, so the slope of its penalty is the difference itself.
+    const slope = compute(
+      (x) => gradients(reduceSum(penalties.blur(x as Value, 0), 0), [x as Value])[0] as Value,
+      image,
+    );
+    expect(slope.data[17]).toBeCloseTo((value(0, 1, 1, 1) - blur(0, 1, 1, 1)) / 24, 12);
     const pairs = tensorOf("float64", [2, 2], [0, 2, 2, 0]);
     const [cosine] = cosinesOf(image);
     expect(

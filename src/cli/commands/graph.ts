@@ -79,10 +79,10 @@ function graphJson(graph: AttributionGraph, found: GraphFaithfulness, { metric, 
   };
 }
 
-function summaryOf({ metric, edges, scored, kept }: GraphResult): string {
+function summaryOf({ metric, faithfulness, edges, scored, kept }: GraphResult): string {
   const [clean, corrupt, graph] = [metric.clean, metric.corrupt, metric.graph].map((value) => value.toFixed(3));
   return `${edges.length} of ${scored.edges} edges, with ${formatProbability(kept)} of the scores
-metric: ${clean} clean, ${corrupt} corrupt, ${graph} with the graph's nodes alone`;
+metric: ${clean} clean, ${corrupt} corrupt, ${graph} (${formatProbability(faithfulness)} of the difference) with the graph's nodes alone`;
 }
 
 function figureOf(

@@ -227,7 +227,7 @@ function checksOf(result: SaliencyResult): string[] {
   if (first !== undefined) {
     const worst = conservation.reduce((a, b) => (Math.abs(b.error) > Math.abs(a.error) ? b : a));
     lines.push(
-      `conserved within ${worst.error.toPrecision(2)}: the metric is ${value.toFixed(3)}, relevance at ${first.site} adds up to ${first.sum.toFixed(3)}, at ${worst.site} to ${worst.sum.toFixed(3)}`,
+      `relevance adds up to ${first.sum.toFixed(3)} of ${value.toFixed(3)} at ${first.site}; farthest from it at ${worst.site}: ${worst.sum.toFixed(3)}`,
     );
   }
   return lines.map((line) => `${line}\n`);
