@@ -54,13 +54,13 @@ export interface Term {
 export type Terms = (context: ComputeContext, metric: Value, chosen: Value) => (Term | undefined)[];
 
 /** Recovered fractions [sites][columns], and the metric of both prompts. */
-export interface Estimates {
+interface Estimates {
   readonly metric: Baseline["metric"];
   readonly recovered: number[][];
 }
 
 /** What is estimated, and where. */
-export interface EstimatePlan {
+interface EstimatePlan {
   readonly sites: readonly SiteDescription[];
   readonly columns: Columns;
   readonly terms: Terms;

@@ -42,7 +42,7 @@ export interface PatchingMap<By extends PatchingUnit = "position" | "head"> {
   readonly neurons?: number[];
   /** The metric of the two prompts. */
   readonly metric: { clean: number; corrupt: number };
-  /** [sites][columns]: (metric - corrupt) / (clean - corrupt); 0 changes nothing, 1 restores the clean answer. */
+  /** [sites][columns]: (metric - corrupt) / (clean - corrupt), by scale; 0 changes nothing, 1 restores the clean answer. */
   readonly recovered: number[][];
   readonly by: By;
   /** Tokens of the clean prompt. */
