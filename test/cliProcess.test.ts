@@ -25,6 +25,8 @@ const home = join(work, "home");
 const gqa = ["--model", `${folder}llama-gqa`, "--threads", "1"];
 const gguf = ["--model", `${folder}llama-gguf`, "--threads", "1"];
 const run = [...gqa, "--ids", "5,17,42,3"];
+const pair = [...gqa, "--clean-ids", "5,17,42,3", "--corrupt-ids", "5,18,42,3"];
+const saliency = ["saliency", ...run, "--of", "logit(#7)"];
 const file = (name: string) => join(work, name);
 
 /** What later tests stand on must have worked. */
@@ -40,6 +42,7 @@ beforeAll(async () => {
   writeFileSync(file("fields.json"), '[{"kind": "set", "site": "embed", "bits": 3}]');
   writeFileSync(file("value.json"), '[{"kind": "set", "site": "embed", "value": [1, null]}]');
   writeFileSync(file("bad.jsonl"), '{"prompt": "a"}\n{"promt": "b"}\n');
+  writeFileSync(file("pairs.jsonl"), '{"clean": "a", "corrupt": "b"}\n');
   writeFileSync(file("empty.txt"), "\n");
   writeFileSync(file("two.txt"), "a\nb\n");
   await prepare(["record", ...run, "--sites", "embed", "--out", file("embed.safetensors")]);
@@ -154,6 +157,36 @@ describe("what is wrong is one line, and nothing is on standard output", () => {
     ],
     [["patch", ...gqa, "--clean-ids", "5,6", "--answer", "#1", "--wrong", "#2"], /--corrupt or --corrupt-ids/],
     [["patch", ...gqa, "--clean-ids", "5,6", "--corrupt-ids", "5", "--answer", "#1", "--wrong", "#2"], /2.*1|tokens/],
+    [["patch", ...pair, "--answer", "#1"], /give --answer and --wrong, one token each, or --metric/],
+    [["patch", ...pair, "--answer", "#1", "--metric", "logit(#1)"], /one token each, or --metric/],
+    [["patch", ...pair, "--metric", "logit("], /"logit\(" is not a metric/],
+    [["patch", ...pair, "--metric", "logit(#1)", "--ids", "5"], /unknown option '--ids'/],
+    [["patch", ...pair, "--metric", "logit(#1)", "--steps", "3"], /--steps goes with --estimate/],
+    [["patch", ...gguf, "--prompts", file("pairs.jsonl"), "--answer", "#1"], /line 1 of .*pairs\.jsonl needs "answer"/],
+    [["graph", ...pair, "--metric", "logit(#1)", "--top", "3", "--threshold", "1"], /--top.*--threshold/],
+    [["graph", ...pair, "--metric", "logit(#1)", "--threshold", "-1"], /--threshold.*'-1'.*at least 0/],
+    [
+      ["graph", ...pair, "--metric", "logit(#1)", "--threshold", "1e9"],
+      /path from embed to logits: .*lower --threshold/,
+    ],
+    [["graph", ...pair, "--metric", "embed[:, 0, 0]"], /tell the answers apart|depend/],
+    [["graph", ...pair, "--metric", "logit(#1)", "--corrupt-ids", "5"], /as many tokens/],
+    [["graph", ...pair, "--metric", "logit(#1)", "--nodes", "neurons"], /components, sublayers/],
+    [["saliency", ...run], /'--of <metric>' not specified/],
+    [[...saliency, "--method", "lime"], /gradientTimesInput, smooth, integrated, relevance/],
+    [[...saliency, "--samples", "3"], /--samples goes with --method smooth, not gradient/],
+    [[...saliency, "--method", "smooth", "--baseline-prompt", "a"], /--baseline-prompt goes with --method integrated/],
+    [
+      [...saliency, "--method", "integrated", "--baseline-prompt", "a", "--baseline", "zero"],
+      /--baseline or --baseline-prompt, one of them/,
+    ],
+    [
+      [...saliency, "--method", "integrated", "--at", "layers.1.residPost", "--baseline", "mean"],
+      /baseline of embed, not of layers\.1\.residPost/,
+    ],
+    [[...saliency, "--at", "layers.1.mlp.act[:, -1]"], /no value for each of the 4 tokens/],
+    [[...saliency, "--at", "layers.1.attn.pattern"], /no value for each of the 4 tokens/],
+    [[...saliency, "--at", "layers.*.residPost"], /stands for 3 sites/],
     [["schema", "lense"], /nearest are lens/],
   ];
   const failed: [args: string[], message: RegExp][] = [

@@ -77,8 +77,7 @@ export async function runPairs(
 }
 
 /** The pair that the flags state. */
-function pairOf({ clean, corrupt, cleanIds, corruptIds, ids, ...options }: PairOptions): Pair {
-  if (ids !== undefined) throw usageError("pairs are given as --clean-ids and --corrupt-ids, not --ids");
+function pairOf({ clean, corrupt, cleanIds, corruptIds, ...options }: PairOptions): Pair {
   const one = (name: string, text?: string, numbers?: readonly number[]): PromptInput => {
     if ((text === undefined) === (numbers === undefined))
       throw usageError(`give --${name} or --${name}-ids, one of them`);

@@ -87,7 +87,7 @@ export function define(command: Command, context: Context): void {
   addPromptOptions(command);
   command
     .requiredOption("--of <metric>", "what the tokens matter for, such as 'logit( Paris)-logit( London)'")
-    .addOption(new Option("--method <name>", "how scores are found").choices(Object.keys(methods)).default("gradient"))
+    .addOption(new Option("--method <name>", "the kind of score").choices(Object.keys(methods)).default("gradient"))
     .option("--at <site>", "the site that scores are of, one with a value for each token", "embed")
     .option("--samples <count>", "smooth: noisy copies (default: 32)", wholeNumber(1))
     .option("--noise <share>", "smooth: their noise, as a share of the range of values (default: 0.1)", sizeNumber)
@@ -95,7 +95,7 @@ export function define(command: Command, context: Context): void {
     .addOption(
       new Option(
         "--baseline <kind>",
-        "integrated: the path starts at the mean of all embeddings (default at embed), or at zeros",
+        "integrated: the path starts at the mean of all embeddings (default for embed), or at zeros",
       ).choices(["mean", "zero"]),
     )
     .option("--baseline-prompt <text>", "integrated: the path starts at another prompt of as many tokens")
@@ -173,7 +173,9 @@ async function integrated(
     baselineValue,
     completeness,
     steps: found.steps,
-    ...(warning === undefined ? {} : { warning }),
+    ...(warning === undefined
+      ? {}
+      : { warning: "scores don't add up: choose a nearer baseline (--baseline-prompt), or more --steps" }),
   };
 }
 
