@@ -113,10 +113,10 @@ describe("saliency", () => {
     });
   });
 
-  it("says where scores don't add up", async () => {
-    const args = ["saliency", ...gqa, "--ids", clean.join(), "--of", "1e4*layers.2.mlp.act[:, -1, 3]"];
-    const result = await call([...args, "--method", "integrated", "--steps", "1024", "--at", "embed"], home);
-    expect(result).toMatchObject({ code: 0, stdout: expect.stringMatching(/complete within .*%: scores add up to/) });
+  it("says where scores don't add up: what rounds is flat, and jumps", async () => {
+    const found = await ask("--method", "integrated", "--quantize", "layers.0.residPost=2");
+    expect(found.completeness?.error).toBeGreaterThan(0.1);
+    expect(found).toMatchObject({ steps: 1024, warning: expect.stringMatching(/--baseline-prompt.*--steps/) });
   });
 
   it("as relevance, with what is conserved", async () => {
@@ -224,7 +224,7 @@ describe("text", () => {
     [
       "integrated",
       ["saliency", ...run, "--method", "integrated"],
-      /\ncomplete within .*%: scores add up to .* points\)\n$/,
+      /\nscores add up to .*, the metric less the baseline's .*% apart \(\d+ points\)\n$/,
     ],
     [
       "relevance",

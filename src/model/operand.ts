@@ -56,7 +56,16 @@ export function materialize(
   const shape = extent.shape.map((size, d) => ((d === 0 ? perRow : varies[d]) ? size : 1));
   const sizes = operandSizes(operand, parts);
   const result = zeros("float32", shape);
-  const fill = { operand, extent, varies, sizes, from: stridesOf(sizes), to: stridesOf(shape), result: result.data };
+  const fill = {
+    operand,
+    extent,
+    parts,
+    varies,
+    sizes,
+    from: stridesOf(sizes),
+    to: stridesOf(shape),
+    result: result.data,
+  };
   const chosen = resolvePart(parts[0] as Part, extent.shape[0] as number, describeExtent(extent));
   const rows = perRow ? chosen : { from: chosen.from, to: chosen.from + 1 };
   for (let row = rows.from; row < rows.to; row++) {
@@ -67,6 +76,19 @@ export function materialize(
     copy(fill, ranges, row, source, 1, to, source * (fill.from[0] as number));
   }
   return result;
+}
+
+/**
+ * How many entries along a dimension count: a row's own tokens where the operand holds a whole dimension of tokens, which
+ * is padded on the left; else all of them.
+ */
+function countedEntries(
+  { lengths }: AlignedOperand,
+  part: Part,
+  axis: Axis,
+  { size, source }: { size: number; source: number },
+): number {
+  return countsTokens(axis) && part.kind === "all" ? (lengths?.[source] ?? size) : size;
 }
 
 /** The operand's row that a selected row of the batch takes. */
@@ -86,7 +108,7 @@ function operandSizes({ tensor }: AlignedOperand, parts: readonly Part[]): numbe
 }
 
 function checkSizes(
-  { lengths }: AlignedOperand,
+  operand: AlignedOperand,
   extent: SiteExtent,
   parts: readonly Part[],
   sizes: readonly number[],
@@ -100,7 +122,8 @@ function checkSizes(
     const length = extent.rows.lengths[row] as number;
     const { from, to } = ranges[d] as Range;
     if (from >= to) return; // a moving range that is empty for now
-    const given = tokens ? (lengths?.[sourceOf(sizes, ranges[0] as Range, row)] ?? size) : size;
+    const source = sourceOf(sizes, ranges[0] as Range, row);
+    const given = countedEntries(operand, parts[d] as Part, extent.axes[d] as Axis, { size, source });
     if (given === to - from || (tokens && open && (parts[d] as Part).kind !== "index" && given <= to - from)) return;
     throw usageError(
       `a value with ${given} entries along ${extent.axes[d]} does not fit the ${(tokens ? Math.min(to, length) : to) - from} selected in ${describeExtent(extent, tokens ? row : undefined, length)}`,
@@ -111,6 +134,7 @@ function checkSizes(
 interface Fill {
   readonly operand: AlignedOperand;
   readonly extent: SiteExtent;
+  readonly parts: readonly Part[];
   readonly varies: readonly boolean[];
   readonly sizes: readonly number[];
   readonly from: readonly number[];
@@ -127,7 +151,7 @@ function copy(
   to: number,
   from: number,
 ): void {
-  const { varies, sizes, extent, operand, result } = fill;
+  const { varies, sizes, extent, operand, parts, result } = fill;
   if (dimension === varies.length) {
     result[to] = operand.tensor.data[from] as number;
     return;
@@ -140,7 +164,7 @@ function copy(
   const start = (ranges[dimension] as Range).from;
   const column = countsTokens(axis) ? columnOf(extent, dimension, row, start) : start;
   const given = sizes[dimension] as number;
-  const padding = countsTokens(axis) ? given - (operand.lengths?.[source] ?? given) : 0;
+  const padding = given - countedEntries(operand, parts[dimension] as Part, axis, { size: given, source });
   const size = extent.shape[dimension] as number;
   const first = Math.max(padding, padding - column);
   const last = Math.min(sizes[dimension] as number, padding + size - column);
@@ -166,7 +190,8 @@ export function coveredPositions(
   const sizes = operandSizes(operand, parts);
   const size = sizes[positionAxis] as number;
   if (size === 1) return Number.POSITIVE_INFINITY;
-  const given = operand.lengths?.[sourceOf(sizes, ranges[0] as Range, row)] ?? size;
+  const source = sourceOf(sizes, ranges[0] as Range, row);
+  const given = countedEntries(operand, parts[positionAxis] as Part, "position", { size, source });
   return (ranges[positionAxis] as Range).from + given;
 }
 

@@ -4,7 +4,7 @@ import { worstRow } from "../../test/support/agreement.js";
 import { mapped, numbersFrom, offsetIn } from "../../test/support/selection.js";
 import { openTiny, tinyPrompts } from "../../test/support/tinyModel.js";
 import { elementCount, type Tensor, tensorOf, toNumbers } from "../runtime/index.js";
-import { blend, type Clamp, type Model, mean, patch, project, quantize, type Recording, set } from "./index.js";
+import { blend, type Clamp, type Model, mean, patch, project, quantize, type Recording, scale, set } from "./index.js";
 
 const f32 = Math.fround;
 const { A, B, C } = tinyPrompts;
@@ -62,6 +62,25 @@ describe("mean", () => {
 });
 
 describe("patch", () => {
+  it("takes a range of positions where keys stay whole, in a batch of unequal rows too", async () => {
+    const scores = "layers.1.attn.scores";
+    const prompts = [A, C];
+    const recording = await model.record(prompts, scores);
+    const own = recording.sites[scores] as Tensor;
+    const [, heads = 0, columns = 0] = own.shape;
+    const clamps = [scale(scores, 2), patch(`${scores}[:, 0, 1:3]`, recording)];
+    const patched = await recordOf(scores, clamps, prompts);
+    const first = prompts.map((ids) => columns - ids.length + 1); // the column of position 1
+    expectSame(
+      patched,
+      mapped(own, (x, [row = 0, head, query = 0]) => {
+        const inside = head === 0 && query >= (first[row] as number) && query < (first[row] as number) + 2;
+        return inside ? x : 2 * x;
+      }),
+    );
+    expect(heads).toBeGreaterThan(1);
+  });
+
   let source: Recording;
   beforeAll(async () => {
     source = await model.record(batch, "**");

@@ -87,7 +87,7 @@ export function define(command: Command, context: Context): void {
   addPromptOptions(command);
   command
     .requiredOption("--of <metric>", "what the tokens matter for, such as 'logit( Paris)-logit( London)'")
-    .addOption(new Option("--method <name>", "the kind of score").choices(Object.keys(methods)).default("gradient"))
+    .addOption(new Option("--method <name>", "the score").choices(Object.keys(methods)).default("gradient"))
     .option("--at <site>", "the site that scores are of, one with a value for each token", "embed")
     .option("--samples <count>", "smooth: noisy copies (default: 32)", wholeNumber(1))
     .option("--noise <share>", "smooth: their noise, as a share of the range of values (default: 0.1)", sizeNumber)
@@ -95,7 +95,7 @@ export function define(command: Command, context: Context): void {
     .addOption(
       new Option(
         "--baseline <kind>",
-        "integrated: the path starts at the mean of all embeddings (default for embed), or at zeros",
+        "integrated: the path starts at the mean embedding (default for embed), or at zeros",
       ).choices(["mean", "zero"]),
     )
     .option("--baseline-prompt <text>", "integrated: the path starts at another prompt of as many tokens")
@@ -221,7 +221,7 @@ function checksOf(result: SaliencyResult): string[] {
   if (completeness !== undefined) {
     const { sum, difference, error } = completeness;
     lines.push(
-      `complete within ${formatProbability(error)}: scores add up to ${sum.toFixed(3)}, and the metric is ${difference.toFixed(3)} above the baseline's ${baselineValue.toFixed(3)} (${steps} points)`,
+      `scores add up to ${sum.toFixed(3)}, the metric less the baseline's (${baselineValue.toFixed(3)}) is ${difference.toFixed(3)}: ${formatProbability(error)} apart (${steps} points)`,
     );
   }
   if (warning !== undefined) lines.push(`warning: ${warning}`);
