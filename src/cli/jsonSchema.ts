@@ -33,6 +33,7 @@ export const text = (description?: string): Schema<string> => simple("string", d
 export const number = (description?: string): Schema<number> => simple("number", description);
 /** A whole number. */
 export const integer = (description?: string): Schema<number> => simple("integer", description);
+/** Yes or no. */
 export const boolean = (description?: string): Schema<boolean> => simple("boolean", description);
 /** A number of at least `minimum`. */
 export const atLeast = (minimum: number, description?: string): Schema<number> => ({

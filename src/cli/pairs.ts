@@ -4,7 +4,7 @@
  */
 import type { Command } from "commander";
 import { usageError } from "../errors.js";
-import type { Model, Token } from "../model/index.js";
+import type { Model } from "../model/index.js";
 import type { Context } from "./context.js";
 import type { RunOptions } from "./options.js";
 import { type FileRecord, type PromptInput, promptInput, promptLabel, promptTokens, readRecords } from "./prompts.js";
@@ -123,11 +123,8 @@ function pairIn(model: Model, { clean, corrupt, asked }: Pair, options: PairOpti
   const label = `${promptLabel(clean)} against ${promptLabel(corrupt)}`;
   const prompts = { clean: ids(clean), corrupt: ids(corrupt), label };
   if (typeof asked === "string") return { ...prompts, metric: asked, answers: {}, question: asked };
-  const { tokenizer } = model;
-  const [answer, wrong] = [asked.answer, asked.wrong].map((text) => tokenizer.token(tokenizer.single(text))) as [
-    Token,
-    Token,
-  ];
+  const token = (text: string) => model.tokenizer.token(model.tokenizer.single(text));
+  const [answer, wrong] = [token(asked.answer), token(asked.wrong)];
   return {
     ...prompts,
     metric: `logit(#${answer.id}) - logit(#${wrong.id})`,
