@@ -13,6 +13,7 @@ import {
   reduceSum,
   relu,
   rmsNorm,
+  sigmoid,
   silu,
   softmax,
   tanh,
@@ -102,7 +103,8 @@ describe("relevance by hand", () => {
 
   it.each<[string, (x: Value, weight: (name: string) => Value) => Value]>([
     ["relu", (input) => relu(input)],
-    ["silu, which is a product", (input) => silu(input)],
+    ["silu", (input) => silu(input)],
+    ["silu written as a product", (input) => mul(input, sigmoid(input))],
     ["gelu", (input) => gelu(input, "tanh")],
     ["rmsNorm", (input, weight) => rmsNorm(input, weight("gain"), 0)],
     ["layerNorm without a bias", (input, weight) => layerNorm(input, weight("gain"), weight("none"), 1e-5)],

@@ -25,7 +25,7 @@ export type RelevanceRule = "attnLrp" | "detached";
 
 /** Functions of one number, through which relevance passes whole. */
 const nonlinearities =
-  "relu gelu sigmoid tanh softplus softsign hardSwish hardSigmoid mish elu selu celu leakyRelu thresholdedRelu erf";
+  "relu gelu silu sigmoid tanh softplus softsign hardSwish hardSigmoid mish elu selu celu leakyRelu thresholdedRelu erf";
 
 /**
  * The rules of an explanation, for `pullback(seeds, at, { rules })`; operations that are not among them keep their own,

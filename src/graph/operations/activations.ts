@@ -1,12 +1,12 @@
 /** Activation functions of neural networks. Attributes carry ONNX's names, and what is not given has ONNX's default. */
 import { sameShape } from "../dims.js";
-import type { Value, ValueType } from "../graph.js";
+import type { Node, Value, ValueType } from "../graph.js";
 import { abs, add, div, mul, sub } from "./arithmetic.js";
 import { allBatched, broadcasting } from "./batching.js";
 import { cast } from "./casting.js";
 import { and, greater, less, where } from "./comparison.js";
 import { floats } from "./dtypes.js";
-import { applyOne, type Operation } from "./operation.js";
+import { applyOne, type Emitter, type Operation } from "./operation.js";
 import { binaryOperation, type None, unary, unaryOperation } from "./pointwise.js";
 import { erf, erfReference, exp, tanh } from "./transcendental.js";
 
@@ -33,6 +33,7 @@ const table = {
     // y and not x, which need not be kept for it; a product, because the runtime's Where takes four times as long
     (g, _, y) => mul(g, cast(greater(y, 0), g.dtype)),
   ),
+  silu: unaryOperation("silu", emitSilu, (x) => x / (1 + Math.exp(-x)), siluSlope),
   softplus: unaryOperation("softplus", "Softplus", softplusReference, (g, x) => mul(g, sigmoid(x))),
   softsign: unaryOperation(
     "softsign",
@@ -167,14 +168,25 @@ export function hardSigmoid(x: Value, { alpha = 0.2, beta = 0.5 }: { alpha?: num
   return applyOne(withParameters.hardSigmoid, [x], { alpha, beta });
 }
 
-/** Sigmoid-weighted linear unit, x sigmoid(x). */
-export function silu(x: Value): Value {
-  return mul(x, sigmoid(x));
-}
+/** Sigmoid-weighted linear unit, x sigmoid(x) (Elfwing et al. 2018). */
+export const silu = unary(table.silu);
 
 /** cap tanh(x / cap): x itself near 0, and never beyond the cap (the soft cap of Gemma 2's logits). */
 export function softcap(x: Value, cap: number): Value {
   return mul(tanh(div(x, cap)), cap);
+}
+
+/** Two nodes, of which the runtime makes one where nothing else reads the sigmoid; the gradient shares it. */
+function emitSilu(node: Node, _: None, emitter: Emitter): void {
+  const x = emitter.name(node.inputs[0] as Value);
+  const [weight] = emitter.node("Sigmoid", [x]) as [string];
+  emitter.node("Mul", [x, weight], { outputs: [emitter.name(node.outputs[0] as Value)] });
+}
+
+/** d/dx y = s + y (1 - s) for y = x s: two products fewer than the rules of its parts. */
+function siluSlope(g: Value, x: Value, y: Value): Value {
+  const weight = sigmoid(x);
+  return mul(g, add(weight, mul(y, sub(1, weight))));
 }
 
 function hardSwishSlope(g: Value, x: Value): Value {

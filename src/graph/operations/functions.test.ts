@@ -22,7 +22,6 @@ import {
   reduceSum,
   reshape,
   rmsNorm,
-  silu,
   slice,
   softmax,
   squeeze,
@@ -140,12 +139,6 @@ describe("numbers", () => {
     expect(constantOf(sub(2, ids).node.inputs[0])).toEqual(tensorOf("int64", [], [2]));
     expect(constantOf(where(value([1], "bool"), 5, ids).node.inputs[1])).toEqual(tensorOf("int64", [], [5]));
     expect(add(1, 2).dtype).toBe("float32");
-  });
-
-  it("make silu out of sigmoid", () => {
-    const graph = trace(({ x }) => ({ y: silu(x) }), { x: { dtype: "float64", shape: [2] } });
-    const { y } = evaluate(graph, { x: tensorOf("float64", [2], [0, 2]) });
-    expect(y?.data).toEqual(Float64Array.of(0, 2 / (1 + Math.exp(-2))));
   });
 
   it("need no cast to their own type", () => {
