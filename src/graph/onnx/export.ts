@@ -117,7 +117,18 @@ class Writer implements Emitter {
       initializer: [...constants, ...this.initializers, ...this.#constants],
       input: inputs,
       output: [...this.#graph.outputs].map(([output, value]) => valueInfo(output, value)),
+      valueInfo: this.#known(),
     });
+  }
+
+  /**
+   * What is known of sizes that the runtime would have to infer. Without it, it (1.30) makes a name of its own for each
+   * size that a Reshape leaves open and compares it with all others: opening 4,000 nodes took 2 s in place of 0.2.
+   */
+  #known(): ValueInfoProto[] {
+    const made = this.#order.flatMap(({ inputs, outputs }) => (inputs.length > 0 ? outputs : []));
+    const inner = made.filter((value) => this.reads(value) && !this.returns(value));
+    return inner.map((value) => valueInfo(this.name(value), value));
   }
 
   name(value: Value): string {
