@@ -11,7 +11,7 @@ import { fileURLToPath } from "node:url";
 import { promisify } from "node:util";
 import * as ort from "onnxruntime-node";
 import { open, resolveModel, scale } from "../dist/model/index.js";
-import { checkpoints, gradients } from "./gradients.mjs";
+import { attribution, checkpoints, gradientOptions, gradients } from "./gradients.mjs";
 import { handWrittenDecoder } from "./handWritten.mjs";
 import { interleave, median, ratio, summary } from "./measure.mjs";
 
@@ -44,6 +44,7 @@ async function main() {
     report,
     show,
   });
+  times.attribution = await attribution({ model, rounds, report, show });
   await weightModes();
   await clamps(model);
   await generation(model);
@@ -96,7 +97,14 @@ async function handWritten(model) {
     interOpNumThreads: 1,
     graphOptimizationLevel: "all",
     logSeverityLevel: 3,
-    extra: { session: { disable_prepacking: "1", model_external_initializers_file_folder_path: dirname(file.path) } },
+    // force_spinning_stop as in ours: threads of an idle session would slow whatever runs next to it
+    extra: {
+      session: {
+        force_spinning_stop: "1",
+        disable_prepacking: "1",
+        model_external_initializers_file_folder_path: dirname(file.path),
+      },
+    },
   });
   const feeds = {
     ids: new ort.Tensor("int64", BigInt64Array.from(prompt, BigInt), [1, 128]),
@@ -179,11 +187,17 @@ async function weightModes() {
     Object.entries(results).map(([weights, time]) => [weights, { ...time, ready: opened[weights].ready }]),
   );
   const sites = ["embed", "layers.*.residPost", "layers.*.attn.pattern"];
-  const { prepackedRecorded } = await interleave(
-    { prepackedRecorded: () => opened.prepacked.model.record(prompt, sites) },
-    rounds,
+  const { model: prepacked } = opened.prepacked;
+  Object.assign(
+    times.weightModes,
+    await interleave(
+      {
+        prepackedRecorded: () => prepacked.record(prompt, sites),
+        prepackedGradient: () => prepacked.gradient(prompt, gradientOptions),
+      },
+      rounds,
+    ),
   );
-  times.weightModes.prepackedRecorded = prepackedRecorded;
   for (const weights of ["prepacked", "fed", "baked"]) {
     const detail = `${show(results[weights], results.mapped)}; ready after ${opened[weights].ready.toFixed(0)} / ${opened.mapped.ready.toFixed(0)} ms`;
     report(
@@ -319,7 +333,16 @@ async function python() {
       ratio(name, transformers[of].median / gradient.median, { ...limit, detail: show(transformers[of], gradient) }),
     );
   }
-  const { prepackedRecorded, prepacked } = times.weightModes;
+  const { prepackedRecorded, prepackedGradient, prepacked } = times.weightModes;
+  report(
+    ratio(
+      "PyTorch's gradient at all residual streams / ours, prepacked",
+      transformers.gradient.median / prepackedGradient.median,
+      {
+        detail: show(transformers.gradient, prepackedGradient),
+      },
+    ),
+  );
   report(
     ratio("TransformerLens recording the same / recorded, prepacked", lens.median / prepackedRecorded.median, {
       detail: show(lens, prepackedRecorded),

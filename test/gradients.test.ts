@@ -138,12 +138,14 @@ describe.each(Object.entries(cases.models))("%s", (name, { rows, clamps, metric:
       checkpoint: "layers.*.residPost",
     });
     for (const site of sites) {
-      // The same operations on the same numbers; gradients of a value and of its twin are added in another order.
+      // A checkpoint is read whole, so the last layer's products are of all rows and not of one: float32 sums in another
+      // order, up to 3e-6 of a row here (as with weights in another layout).
       expect(worstGradient(recomputed.sites[site] as Tensor, kept.sites[site] as Tensor).error, site).toBeLessThan(
-        1e-6,
+        1e-5,
       );
     }
-    expect(recomputed.values).toEqual(kept.values);
+    // float32 of a number below 10
+    recomputed.values.forEach((value, row) => expect(value).toBeCloseTo(kept.values[row] as number, 4));
   });
 
   it("gives parts of gradients", async () => {

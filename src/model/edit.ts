@@ -5,6 +5,7 @@
 
 import { usageError } from "../errors.js";
 import {
+  add,
   and,
   checkpoint,
   constantLike,
@@ -12,15 +13,10 @@ import {
   evaluateDim,
   expand,
   type Graph,
-  gather,
   input,
   inputsOf,
-  layerNorm,
-  matmul,
-  multiplyDims,
   pullback,
   reshape,
-  rmsNorm,
   type Shape,
   scalarsBetween,
   simplify,
@@ -34,6 +30,7 @@ import { type Tensor, tensorOf } from "../runtime/index.js";
 import type { Clamp, ClampContext, ClampOperand } from "./clamps.js";
 import { decoderInputs } from "./decoder/decoder.js";
 import { coveredPositions, materialize, operandForm } from "./operand.js";
+import { type Reading, readAt } from "./places.js";
 import { type Axis, layerOf, siteKind } from "./sites/names.js";
 import type { Part } from "./sites/reference.js";
 import type { Rows } from "./sites/rows.js";
@@ -114,17 +111,16 @@ export function prepareGraph(
   const edited = edits.length + kept.length === 0 ? base : spliceAll(base, [...edits, ...kept]);
   const siteOf = (name: string) => edited.sites.get(name) ?? edited.sites.get(name.replace(/@before$/, ""));
   const site = (name: string) => siteOf(name) as Value;
-  // A gradient is taken at these values, so what the metric reads at one position must be read through them.
-  const held = new Set(gradientOf === undefined ? [] : wants.map((want) => site(want.site)));
-  const context = deriveContext(site, inputNamed, held, feeders);
   const outputs = new Map<string, Value>();
-  const scalar = gradientOf?.(context);
-  const values = scalar === undefined ? wants.map((want) => site(want.site)) : gradientsAt(scalar, wants, site);
+  const readings: Reading[] = [];
+  const scalar = gradientOf?.(deriveContext(site, inputNamed, feeders, readings));
+  const wanted = wants.map((want) => site(want.site));
+  const values = scalar === undefined ? wanted : gradientsAt(scalar, wants, wanted, readings);
   wants.forEach((want, i) => {
     outputs.set(want.name, selectOutput(want, i, values[i] as Value, feeders));
   });
   if (scalar !== undefined) outputs.set("value", scalar);
-  const derived = derive?.(context) ?? {};
+  const derived = derive?.(deriveContext(site, inputNamed, feeders)) ?? {};
   for (const [name, value] of Object.entries(derived)) outputs.set(name, value);
   const declared = declareInputs(edited, outputs);
   const taken = declared.inputs.find((value) => Object.hasOwn(derived, value.node.attributes.name as string));
@@ -141,11 +137,15 @@ export function prepareGraph(
   };
 }
 
+/**
+ * What a call's own functions read. `readings` collects what was read at single positions; without it, such a read stays
+ * above every site but the last norm and the logits, so that a function may take gradients at sites by itself.
+ */
 function deriveContext(
   site: (name: string) => Value,
   ownInput: (name: string) => Value,
-  held: ReadonlySet<Value>,
   feeders: ExtraFeeds[],
+  readings?: Reading[],
 ): DeriveContext {
   const known = new Map<string, Value>();
   const once = (key: string, make: () => Value): Value => {
@@ -156,7 +156,12 @@ function deriveContext(
   return {
     site,
     at: (name, position) =>
-      once(`position ${position} of ${name}`, () => tokensAt(site(name), name, position, held, feeders)),
+      once(`position ${position} of ${name}`, () => {
+        const indices = placeOf(name, position, site(name).shape[0] as Dim, feeders);
+        const reading = readAt(site(name), indices, 2, { deep: readings !== undefined });
+        readings?.push(reading);
+        return reading.value;
+      }),
     input: ownInput,
     feed: (name, tensor) =>
       once(`fed ${name}`, () => {
@@ -166,13 +171,33 @@ function deriveContext(
   };
 }
 
-/** The gradients of the sum of a scalar over rows (which do not see each other) at the wanted sites. */
-function gradientsAt(scalar: Value, wants: readonly Want[], site: (name: string) => Value): Value[] {
-  const sites = wants.map((want) => site(want.site));
-  const found = pullback(new Map([[scalar, expand(constantLike(scalar, 1), scalar.shape)]]), sites);
-  return found.map((gradient, i) => {
-    if (gradient !== undefined) return gradient;
-    throw usageError(disconnected((wants[i] as Want).site));
+/**
+ * The gradients of the sum of a scalar over rows (which do not see each other) at the wanted sites: what reaches a site as
+ * a whole, and what reaches the places of it that were read alone.
+ */
+function gradientsAt(
+  scalar: Value,
+  wants: readonly Want[],
+  sites: readonly Value[],
+  readings: readonly Reading[],
+): Value[] {
+  const parts = sites.map((site) =>
+    readings.flatMap(({ twins, spread }) => {
+      const twin = twins.get(site);
+      return twin === undefined ? [] : [{ twin, spread: (gradient: Value) => spread(site, gradient) }];
+    }),
+  );
+  const at = [...sites, ...parts.flat().map(({ twin }) => twin)];
+  const found = pullback(new Map([[scalar, expand(constantLike(scalar, 1), scalar.shape)]]), at);
+  const gradientOf = new Map(at.map((value, i) => [value, found[i]]));
+  return sites.map((site, i) => {
+    const spreads = (parts[i] ?? []).map(({ twin, spread }) => {
+      const gradient = gradientOf.get(twin);
+      return gradient && spread(gradient);
+    });
+    const terms = [gradientOf.get(site), ...spreads].filter((term) => term !== undefined);
+    if (terms.length === 0) throw usageError(disconnected((wants[i] as Want).site));
+    return terms.reduce((a, b) => add(a, b));
   });
 }
 
@@ -318,14 +343,8 @@ function limitToCovered(
   });
 }
 
-/** One position of each row: its flat index in [batch * seq] is fed. */
-function tokensAt(
-  value: Value,
-  site: string,
-  position: number,
-  held: ReadonlySet<Value>,
-  feeders: ExtraFeeds[],
-): Value {
+/** One position of each row: its flat index in [batch * seq], an input. */
+function placeOf(site: string, position: number, batch: Dim, feeders: ExtraFeeds[]): Value {
   if (siteKind(site)?.axes[1] !== "position")
     throw usageError(`${site} has no single position to read: its positions are not its second dimension`);
   const key = `place ${feeders.length} of ${site}`; // not its number, so that another position is not another graph
@@ -336,7 +355,7 @@ function tokensAt(
       lengths.map((length, row) => (row + 1) * columns + positionFromEnd(position, length, site)),
     ),
   }));
-  return gatherLeading(value, input(key, "int64", [value.shape[0] as Dim]), 2, held);
+  return input(key, "int64", [batch]);
 }
 
 function positionFromEnd(position: number, length: number, site: string): number {
@@ -360,32 +379,5 @@ function selectOutput({ site, parts }: Want, index: number, value: Value, feeder
     if (gathered === undefined) throw usageError(`nothing is selected at ${site}`);
     return { [key]: gathered.indices };
   });
-  return gatherLeading(value, indices, flattened);
-}
-
-/**
- * Entries of the leading `count` dimensions of a value, flattened to one. Products and norms work token by token, so the
- * gather sinks below them: the last position's logits need no other position's. It does not sink below a value of `held`.
- */
-function gatherLeading(value: Value, indices: Value, count: number, held: ReadonlySet<Value> = new Set()): Value {
-  const [first, ...others] = value.node.inputs;
-  const { operation, attributes } = value.node;
-  if (count === 2 && value.shape.length === 3 && first !== undefined && !held.has(value)) {
-    const below = () => gatherLeading(first, indices, count, held);
-    if (operation === "matmul" && others[0]?.shape.length === 2 && !attributes.transposeA)
-      return product(below(), others[0], attributes.transposeB === true);
-    if (operation === "rmsNorm") return rmsNorm(below(), others[0] as Value, attributes.epsilon as number);
-    if (operation === "layerNorm")
-      return layerNorm(below(), others[0] as Value, others[1] as Value, attributes.epsilon as number);
-  }
-  const rest = value.shape.slice(count);
-  return gather(reshape(value, [multiplyDims(...value.shape.slice(0, count)), ...rest]), indices);
-}
-
-/** A product with a matrix, for a left side of any rank. */
-function product(x: Value, matrix: Value, transposeB: boolean): Value {
-  if (x.shape.length >= 2) return matmul(x, matrix, { transposeB });
-  return reshape(matmul(reshape(x, [1, ...x.shape]), matrix, { transposeB }), [
-    matrix.shape[transposeB ? 0 : 1] as Dim,
-  ]);
+  return readAt(value, indices, flattened, { deep: true }).value;
 }

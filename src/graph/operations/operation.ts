@@ -84,6 +84,8 @@ export interface Operation<A extends Attributes = Attributes> {
   /** None: a gradient through the operation is an error that says so. */
   readonly gradient?: GradientRule;
   readonly batch?: BatchRule;
+  /** Each number of the output comes from one number of each input, which broadcast. */
+  readonly pointwise?: boolean;
 }
 
 /** A node of `operation`. Errors name the operation and the shapes. */

@@ -59,6 +59,7 @@ export function elementwise<A extends PointwiseAttributes = None>(entry: Element
     ],
     gradient: slopes === undefined ? flat : gradientOf(slopes),
     batch: broadcasting(() => operation as Operation),
+    pointwise: true,
   };
   return operation;
 }
