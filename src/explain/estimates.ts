@@ -64,6 +64,8 @@ interface EstimatePlan {
   readonly sites: readonly SiteDescription[];
   readonly columns: Columns;
   readonly terms: Terms;
+  /** What the terms depend on besides sites, columns and the metric, if they may be traced once for several calls. */
+  readonly key?: string;
   /** Further inputs that the terms read. */
   readonly inputs?: Readonly<Record<string, Tensor>>;
 }
@@ -82,7 +84,10 @@ export async function estimateEffects(model: Model, plan: EstimatePlan, options:
     const outputs = await mixed(model, source, points).compute(
       points.map((_, row) => (row === 0 ? clean : corrupt)),
       (context, { chosen }) => effectOutputs(context, plan, options.metric, chosen as Value),
-      { inputs: { ...plan.inputs, chosen: tensorOf("int64", [positions.length], positions) } },
+      {
+        inputs: { ...plan.inputs, chosen: tensorOf("int64", [positions.length], positions) },
+        ...tracedOnce(plan, options.metric, clean.length),
+      },
     );
     const [atClean, atCorrupt] = (outputs.metric as Tensor).data as Float32Array;
     metric = apart(atClean as number, atCorrupt as number);
@@ -91,6 +96,12 @@ export async function estimateEffects(model: Model, plan: EstimatePlan, options:
     await setImmediate(); // the runtime blocks while it runs: let progress show and Ctrl-C arrive
   }
   return { metric, recovered };
+}
+
+/** The name of a traced estimate: everything that its graph depends on. A metric that is a function has no name. */
+function tracedOnce({ key, sites, columns }: EstimatePlan, metric: Metric, length: number): { key?: string } {
+  if (key === undefined || typeof metric !== "string") return {};
+  return { key: JSON.stringify([key, metric, length, columns.counted, columns.length, sites.map(({ name }) => name)]) };
 }
 
 /** A row of a batch: the share of the clean embedding in it, and its weight in the average. */
@@ -185,7 +196,7 @@ export function ones(value: Value): Value {
 export function holdSites(model: Model, sites: readonly SiteDescription[], metric: Metric): Model {
   const readsOthers = typeof metric === "string" && metric.includes("."); // an element of a site, at one position
   const held = sites.filter(({ name }) => readsOthers || name === "finalNorm" || name === "logits");
-  return model.with(...held.map(({ name }) => clamp(name, (x) => x)));
+  return held.length === 0 ? model : model.with(...held.map(({ name }) => clamp(name, (x) => x)));
 }
 
 /** The same for a metric written as a function: what it reads at one position of other sites is read off the whole site. */

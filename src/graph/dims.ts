@@ -29,10 +29,17 @@ export function subtractDims(a: Dim, b: Dim): Dim {
 /** The product of any number of dimensions; 1 for none. */
 export function multiplyDims(...dims: readonly Dim[]): Dim {
   return dims.reduce((a, b) => {
+    if (a === 1) return b;
+    if (b === 1) return a;
     if (typeof a === "number" && typeof b === "number") return a * b;
-    return format(multiply(parse(a), parse(b)));
+    const key = `${a} times ${b}`;
+    const product = products.get(key) ?? format(multiply(parse(a), parse(b)));
+    products.set(key, product);
+    return product;
   }, 1 as Dim);
 }
+
+const products = new Map<string, Dim>();
 
 /** The exact quotient of two dimensions where the divisor is one term, or undefined where it does not divide. */
 export function divideDims(a: Dim, b: Dim): Dim | undefined {
@@ -50,12 +57,17 @@ export function divideDims(a: Dim, b: Dim): Dim | undefined {
 }
 
 /** The names that a dimension depends on, sorted. */
-export function symbolsOf(dim: Dim): string[] {
+export function symbolsOf(dim: Dim): readonly string[] {
   if (typeof dim === "number") return [];
-  return [
-    ...new Set([...parse(dim).keys()].flatMap((monomial) => (monomial === "" ? [] : monomial.split("*")))),
-  ].sort();
+  const known = symbols.get(dim);
+  if (known !== undefined) return known;
+  const names = [...parse(dim).keys()].flatMap((monomial) => (monomial === "" ? [] : monomial.split("*")));
+  const own = [...new Set(names)].sort();
+  symbols.set(dim, own);
+  return own;
 }
+
+const symbols = new Map<string, readonly string[]>();
 
 /** The terms of a dimension: coefficient and symbol names of each. */
 export function termsOf(dim: Dim): { coefficient: number; symbols: string[] }[] {

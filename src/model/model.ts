@@ -9,7 +9,7 @@ import type { Clamp, ClampValue } from "./clamps.js";
 import { type ComputeContext, computeContext } from "./context.js";
 import { bindClamp, compileCall, type PreparedCall, prepareCall, runPrompt, type ViewState } from "./core.js";
 import { type DecoderConfig, decoderWeights } from "./decoder/config.js";
-import { type DeriveContext, extentOf, type Scalar, type Want } from "./edit.js";
+import { type CallForm, type DeriveContext, extentOf, type Scalar, type Want } from "./edit.js";
 import { type GenerateOptions, type Generation, generate } from "./generate.js";
 import type { GradientOptions, Gradients } from "./gradient.js";
 import type { Metric } from "./metric.js";
@@ -36,6 +36,11 @@ export interface RecordOptions extends PromptOptions {
 export interface ComputeOptions extends PromptOptions {
   /** Further inputs of the traced function: tensors by name. */
   readonly inputs?: Readonly<Record<string, Tensor>>;
+  /**
+   * A name for the function, if it will be run again: a later call of this view under the same name, with inputs of the
+   * same shapes, is not traced again. Give one name to one function, and let nothing in it depend on what the name leaves out.
+   */
+  readonly key?: string;
 }
 
 /** The weights of a view by canonical name. */
@@ -151,13 +156,15 @@ export function makeModel(view: ViewState): Model {
       });
       return { sites, values: [...toNumbers(outputs.value as Tensor)], tokens, model: core.identity };
     },
-    async compute(prompts, fn, { inputs = {}, ...options } = {}) {
+    async compute(prompts, fn, { inputs = {}, key, ...options } = {}) {
       const tokens = idsOf(promptList(prompts), options);
       const rows = promptRows(tokens.map((line) => line.length));
-      const call = compileCall(view, "prompt", {
-        wants: [],
-        derive: (own) => fn(computeContext(core, own), inputValues(inputs)),
-      });
+      const form: CallForm = { wants: [], derive: (own) => fn(computeContext(core, own), inputValues(inputs)) };
+      const shapes = Object.entries(inputs).map(([name, { dtype, shape }]) => `${name} ${dtype} ${shape.join()}`);
+      const call =
+        key === undefined
+          ? compileCall(view, "prompt", form)
+          : prepareCall(view, "prompt", form, ["compute", key, ...shapes]);
       return runPrompt(call, onlyIds(tokens), rows, { inputs });
     },
     async generate(prompt, options = {}) {

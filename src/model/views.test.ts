@@ -6,7 +6,7 @@ import { beforeAll, describe, expect, it } from "vitest";
 import { worstRow } from "../../test/support/agreement.js";
 import { numbersFrom } from "../../test/support/selection.js";
 import { openTiny, tinyPrompts } from "../../test/support/tinyModel.js";
-import { add as addValues, cast, greater, less, mul, relu, sub, unsqueeze, where } from "../graph/index.js";
+import { add as addValues, cast, greater, less, mul, relu, sub, unsqueeze, type Value, where } from "../graph/index.js";
 import { type Tensor, tensorOf } from "../runtime/index.js";
 import {
   add,
@@ -219,5 +219,35 @@ describe("compute", () => {
       const own = tensorOf("float32", [61], Array.from(last?.data.slice(r * 61, (r + 1) * 61) ?? [], Number));
       expect(worstRow(own, tensorOf("float32", [61], Array.from(row ?? [], Number))).error).toBeLessThan(1e-6); // float32
     });
+  });
+});
+
+describe("a function with a key", () => {
+  it("is traced once for a view and for shapes of inputs, whatever the prompts and numbers", async () => {
+    const view = model.with(scale(act, 2));
+    let traced = 0;
+    const shifted = async (on: Model, prompt: number[], shift: Tensor, key?: string) => {
+      const outputs = await on.compute(
+        prompt,
+        ({ last }, inputs) => {
+          traced += 1;
+          return { y: addValues(last("logits"), inputs.shift as Value) };
+        },
+        { inputs: { shift }, ...(key === undefined ? {} : { key }) },
+      );
+      return outputs.y as Tensor;
+    };
+    const scalar = (x: number) => tensorOf("float32", [], [x]);
+    const first = await shifted(view, A, scalar(1), "shifted");
+    const again = await shifted(view, B, scalar(3), "shifted");
+    expect(traced).toBe(1);
+    expect(again).toEqual(await shifted(view, B, scalar(3)));
+    expect(first).toEqual(await shifted(view, A, scalar(1)));
+    expect(first).not.toEqual(again);
+    expect(traced).toBe(3); // without a key, every call
+    const wide = tensorOf("float32", [61], new Array(61).fill(3));
+    expect(await shifted(view, B, wide, "shifted")).toEqual(again);
+    expect(await shifted(model, B, scalar(3), "shifted")).not.toEqual(again);
+    expect(traced).toBe(5);
   });
 });

@@ -1,6 +1,6 @@
 /** From what people write to canonical sites of one model: aliases, globs, and errors that help. */
 import { nearestNames, usageError } from "../../errors.js";
-import type { Graph, Shape } from "../../graph/index.js";
+import type { Graph, Shape, Value } from "../../graph/index.js";
 import { type Axis, aliasesOf, canonicalName, differenceThere, layerOf, siteKind, siteKinds } from "./names.js";
 import { globPattern, type Part, parseSite, partsFor, type SiteReference } from "./reference.js";
 
@@ -19,10 +19,14 @@ export interface SiteDescription {
 /** The canonical sites of a graph, or those that a name or glob stands for, in the order of computation. */
 export function describeSites(graph: Graph, pattern = "**"): SiteDescription[] {
   const chosen = new Set(resolveSites(graph, pattern).map(({ site }) => site));
+  const names = new Map<Value, string[]>();
+  for (const [name, value] of graph.sites) names.set(value, [...(names.get(value) ?? []), name]);
   return [...graph.sites].flatMap(([name, value]) => {
     const kind = siteKind(name);
     if (kind === undefined || !chosen.has(name)) return [];
-    const aliases = [...aliasesOf(name), ...sameValue(graph, name)];
+    // Canonical names of the same value: `layers.3.residPost` is `layers.4.residPre`.
+    const same = (names.get(value) ?? []).filter((other) => other !== name);
+    const aliases = [...aliasesOf(name), ...same];
     return [
       {
         name,
@@ -34,12 +38,6 @@ export function describeSites(graph: Graph, pattern = "**"): SiteDescription[] {
       },
     ];
   });
-}
-
-/** Canonical names of the same value: `layers.3.residPost` is `layers.4.residPre`. */
-function sameValue(graph: Graph, name: string): string[] {
-  const value = graph.sites.get(name);
-  return [...graph.sites].filter(([other, own]) => own === value && other !== name).map(([other]) => other);
 }
 
 /** A site that a reference selected, and the parts of its dimensions. */
