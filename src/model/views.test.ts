@@ -246,7 +246,8 @@ describe("a function with a key", () => {
     expect(first).not.toEqual(again);
     expect(traced).toBe(3); // without a key, every call
     const wide = tensorOf("float32", [61], new Array(61).fill(3));
-    expect(await shifted(view, B, wide, "shifted")).toEqual(again);
+    const wider = await shifted(view, B, wide, "shifted"); // the runtime fuses this sum into the product before it
+    expect(worstRow(wider, again).error).toBeLessThan(1e-6);
     expect(await shifted(model, B, scalar(3), "shifted")).not.toEqual(again);
     expect(traced).toBe(5);
   });
