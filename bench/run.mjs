@@ -11,6 +11,7 @@ import { fileURLToPath } from "node:url";
 import { promisify } from "node:util";
 import * as ort from "onnxruntime-node";
 import { open, resolveModel, scale } from "../dist/model/index.js";
+import { formatted } from "../scripts/formatted.mjs";
 import { attribution, checkpoints, gradientOptions, gradients } from "./gradients.mjs";
 import { handWrittenDecoder } from "./handWritten.mjs";
 import { interleave, median, ratio, summary } from "./measure.mjs";
@@ -389,7 +390,8 @@ function write() {
     model: reference,
     rounds,
   };
-  writeFileSync(join(folder, "bench.json"), `${JSON.stringify({ setting, ratios: lines, times }, null, 2)}\n`);
+  const text = `${JSON.stringify({ setting, ratios: lines, times }, null, 2)}\n`;
+  writeFileSync(join(folder, "bench.json"), formatted(text, "bench/results/bench.json"));
   console.log(`\nwritten to ${join("bench", "results", "bench.json")}`);
 }
 
