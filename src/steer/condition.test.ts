@@ -1,6 +1,8 @@
 /** Conditions against every threshold tried by hand, and conditional views against running each prompt by itself. */
+
 import { afterAll, beforeAll, describe, expect, it } from "vitest";
 import { activation, dot, modelsFolder } from "../../test/fixtures/explain/byHand.js";
+import { worstRow } from "../../test/support/agreement.js";
 import { type Model, open, type Recording, recordedRow } from "../model/index.js";
 import { random } from "../runtime/index.js";
 import {
@@ -85,9 +87,10 @@ describe.each(["llama-gqa", "gpt2-odd"])("conditional steering of %s", (name) =>
         [view, model, steer(model, vector, options)].map((each) => each.record(fresh, "logits")),
       );
       for (const r of fresh.keys()) {
-        const row = (recording: typeof found) => recordedRow(recording as Recording, "logits", r).data;
-        expect(row(found)).toEqual(row(r % 2 === 0 ? moved : plain));
-        expect(row(moved)).not.toEqual(row(plain));
+        const row = (recording: typeof found) => recordedRow(recording as Recording, "logits", r);
+        // Another graph, which the runtime fuses in another way: a few roundings of float32.
+        expect(worstRow(row(found), row(r % 2 === 0 ? moved : plain)).error).toBeLessThan(1e-5);
+        expect(worstRow(row(moved), row(plain)).error).toBeGreaterThan(1e-2);
       }
     },
   );
