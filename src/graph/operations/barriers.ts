@@ -5,7 +5,7 @@
 import { usageError } from "../../errors.js";
 import { applyBody, traceBody } from "../closure.js";
 import { formatShape, sameShape } from "../dims.js";
-import { type Graph, topologicalOrder, type Value, type ValueType } from "../graph.js";
+import type { Graph, Value, ValueType } from "../graph.js";
 import { allBatched } from "./batching.js";
 import { apply, applyOne, type BatchRule, emitAs, flat, type Operation, type ReferenceTensor } from "./operation.js";
 
@@ -159,9 +159,4 @@ export function straightThrough(forward: (x: Value) => Value): (x: Value) => Val
     (x) => forward(x as Value),
     ({ gradient }) => [gradient],
   );
-}
-
-/** Whether values depend on a checkpoint. */
-export function hasCheckpoint(values: Iterable<Value>): boolean {
-  return topologicalOrder(values).some(({ operation }) => operation === "checkpoint");
 }

@@ -53,7 +53,7 @@ export function perAxis(name: string, given: number | readonly number[], rank: n
 export const extentOf = (taps: number, dilation: number): number => (taps - 1) * dilation + 1;
 
 /** The quotient of a dimension, rounded down, and its rest. Throws where the divisor does not divide its symbols. */
-export function floorDivide(dim: Dim, divisor: number): { quotient: Dim; rest: number } {
+function floorDivide(dim: Dim, divisor: number): { quotient: Dim; rest: number } {
   const number = termsOf(dim).find(({ symbols }) => symbols.length === 0)?.coefficient ?? 0;
   const quotient = divideDims(subtractDims(dim, number), divisor);
   if (quotient === undefined)
