@@ -235,7 +235,10 @@ describe("what attribution patching and comparison refuse", () => {
   it("neurons of a site without", () => rejects({ sites: "embed", by: "neuron" }, 'embed has no dimension "neuron"'));
   it("positions out of range", () => rejects({ positions: [9] }, "position 9 is out of range"));
   it("a metric's position out of range", () =>
-    rejects({ metric: ({ at }) => reduceSum(at("layers.1.mlp.out", 9), [1]) }, "position 9 is out of range"));
+    rejects(
+      { metric: ({ at }) => reduceSum(at("layers.1.mlp.out", 9), [1]) },
+      "position 9 of layers.1.mlp.out is out of range: the prompt has 9 tokens",
+    ));
   it("a patch of no size", async () => {
     await expect(activationPatching(model, { clean, corrupt, metric, scale: 0 })).rejects.toThrow(/scale must be/);
   });

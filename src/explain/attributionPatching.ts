@@ -72,7 +72,7 @@ export async function attributionPatching<By extends PatchingUnit = "position">(
   const sites = chosenSites(model, options.sites, by);
   const columns = columnsOf(sites, by, tokens.length, options.positions);
   const plan = { sites, columns, terms: firstOrder(sites, columns, exactSoftmax), key: `first order ${exactSoftmax}` };
-  const { metric, recovered } = await estimateEffects(holdSites(model, sites, options.metric), plan, options);
+  const { metric, recovered } = await estimateEffects(holdSites(model, sites), plan, options);
   return { ...mapOf(sites, columns, by, tokens), metric, recovered };
 }
 

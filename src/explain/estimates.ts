@@ -5,18 +5,7 @@
  */
 import { setImmediate } from "node:timers/promises";
 import { usageError } from "../errors.js";
-import {
-  constantLike,
-  expand,
-  gather,
-  inputsOf,
-  reduceSum,
-  select,
-  simplify,
-  slice,
-  sub,
-  type Value,
-} from "../graph/index.js";
+import { constantLike, expand, gather, inputsOf, reduceSum, simplify, slice, sub, type Value } from "../graph/index.js";
 import {
   type Axis,
   blend,
@@ -30,7 +19,6 @@ import {
 import { type Tensor, tensorOf } from "../runtime/index.js";
 import { type Columns, cellOf } from "./columns.js";
 import { alignedTokens, apart, type Baseline, idsOf, type PromptPair, perRow } from "./patching.js";
-import { resolvePosition } from "./sites.js";
 import { rowsPerBatch, type SweepOptions } from "./sweep.js";
 
 export interface EstimateOptions extends PromptPair, SweepOptions {
@@ -139,7 +127,7 @@ function effectOutputs(
   metric: Metric,
   chosen: Value,
 ): Record<string, Value> {
-  const value = perRow(throughSites(metric, columns.length), context);
+  const value = perRow(metric, context);
   const outputs = new Map([["metric", value]]);
   terms(context, value, chosen).forEach((term, i) => {
     if (term !== undefined) outputs.set(`effect ${sites[i]?.name}`, summed(term, columns, chosen));
@@ -191,22 +179,9 @@ export function ones(value: Value): Value {
 
 /**
  * The view in which a metric reads these sites and not past them: one position of the logits is computed from one position
- * of what lies below the final norm. A clamp that changes nothing stops that.
+ * of the last residual stream, below the final norm. A clamp that changes nothing stops that.
  */
-export function holdSites(model: Model, sites: readonly SiteDescription[], metric: Metric): Model {
-  const readsOthers = typeof metric === "string" && metric.includes("."); // an element of a site, at one position
-  const held = sites.filter(({ name }) => readsOthers || name === "finalNorm" || name === "logits");
+export function holdSites(model: Model, sites: readonly SiteDescription[]): Model {
+  const held = sites.filter(({ name }) => name === "finalNorm" || name === "logits");
   return held.length === 0 ? model : model.with(...held.map(({ name }) => clamp(name, (x) => x)));
-}
-
-/** The same for a metric written as a function: what it reads at one position of other sites is read off the whole site. */
-export function throughSites(metric: Metric, length: number): Metric {
-  if (typeof metric === "string") return metric;
-  return (context) => {
-    const at = (name: string, position: number) =>
-      name === "finalNorm" || name === "logits"
-        ? context.at(name, position)
-        : select(context.site(name), 1, resolvePosition(position, length));
-    return metric({ ...context, at, last: (name) => at(name, -1) });
-  };
 }

@@ -34,7 +34,7 @@ export async function pathAttribution<By extends PatchingUnit = "head">(
 ): Promise<PathMap<By>> {
   const paths = readPaths(model, options);
   const { senders, columns, receivers } = paths;
-  const view = holdSites(model, [...senders, ...sitesOf(receivers)], options.metric);
+  const view = holdSites(model, [...senders, ...sitesOf(receivers)]);
   const inputs = Object.fromEntries(receivers.map(({ site, mask }) => [maskName(site), mask]));
   const estimates = await estimateEffects(
     view,

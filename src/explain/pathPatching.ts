@@ -8,7 +8,7 @@ import { add, expand, input, mul, sub, type Value, where } from "../graph/index.
 import type { ComputeContext, Model, Recording, SiteDescription } from "../model/index.js";
 import { elementCount, type Tensor, zeros } from "../runtime/index.js";
 import { markColumn, markShape, type PatchingUnit } from "./columns.js";
-import { holdSites, throughSites } from "./estimates.js";
+import { holdSites } from "./estimates.js";
 import {
   maskName,
   type PatchedPaths,
@@ -44,7 +44,7 @@ export async function pathPatching<By extends PatchingUnit = "head">(
 ): Promise<PathMap<By>> {
   const paths = readPaths(model, options);
   const { tokens, ids, senders, columns, receivers } = paths;
-  const view = holdSites(model, sitesOf(receivers), options.metric);
+  const view = holdSites(model, sitesOf(receivers));
   const compared = { sites: senders, metric: options.metric, columns };
   const baseline = await runBaseline(view, [idsOf(tokens), ids], compared);
   const start = firstStream(receivers, model.config.layers);
@@ -53,11 +53,10 @@ export async function pathPatching<By extends PatchingUnit = "head">(
   const order = model.sites().map(({ name }) => name);
   const last = Math.max(...sitesOf(receivers).map(({ name }) => order.indexOf(name)));
   const cells = changingCells(senders, columns, baseline).filter(({ site }) => order.indexOf(site.name) < last);
-  const metric = throughSites(options.metric, columns.length);
   const results = await inBatches(cells, columns.length, options, (batch) =>
     view.compute(
       batch.map(() => ids),
-      (context) => ({ metric: patchedMetric(context, plan, perRow(metric, context)) }),
+      (context) => ({ metric: patchedMetric(context, plan, perRow(options.metric, context)) }),
       { inputs: pathInputs(plan, batch) },
     ),
   );

@@ -30,7 +30,7 @@ import { type Tensor, tensorOf } from "../runtime/index.js";
 import type { Clamp, ClampContext, ClampOperand } from "./clamps.js";
 import { decoderInputs } from "./decoder/decoder.js";
 import { coveredPositions, materialize, operandForm } from "./operand.js";
-import { type Reading, readAt } from "./places.js";
+import { type Depth, type Reading, readAt } from "./places.js";
 import { type Axis, layerOf, siteKind } from "./sites/names.js";
 import type { Part } from "./sites/reference.js";
 import type { Rows } from "./sites/rows.js";
@@ -158,7 +158,7 @@ function deriveContext(
     at: (name, position) =>
       once(`position ${position} of ${name}`, () => {
         const indices = placeOf(name, position, site(name).shape[0] as Dim, feeders);
-        const reading = readAt(site(name), indices, 2, { deep: readings !== undefined });
+        const reading = readAt(site(name), indices, 2, readings === undefined ? depthAlone(name) : "all");
         readings?.push(reading);
         return reading.value;
       }),
@@ -170,6 +170,9 @@ function deriveContext(
       }),
   };
 }
+
+/** How far a read at one position sinks where nobody keeps the twins: to the last residual stream, from what follows it. */
+const depthAlone = (site: string): Depth => (site === "logits" || site === "finalNorm" ? "head" : "none");
 
 /**
  * The gradients of the sum of a scalar over rows (which do not see each other) at the wanted sites: what reaches a site as
@@ -379,5 +382,5 @@ function selectOutput({ site, parts }: Want, index: number, value: Value, feeder
     if (gathered === undefined) throw usageError(`nothing is selected at ${site}`);
     return { [key]: gathered.indices };
   });
-  return readAt(value, indices, flattened, { deep: true }).value;
+  return readAt(value, indices, flattened, "all").value;
 }

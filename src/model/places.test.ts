@@ -58,7 +58,7 @@ const wholeOperations = (value: Value) =>
 const mlp = (stream: Value) => matmul(silu(matmul(rmsNorm(stream, gain, 1e-5), w)), w);
 
 function expectRead(value: Value, deep: boolean, whole: readonly string[]): void {
-  const { value: read } = readAt(value, places, 2, { deep });
+  const { value: read } = readAt(value, places, 2, deep ? "all" : "head");
   const width = numbers(value).length / 8;
   const wanted = [3, 7, 0].flatMap((place) => numbers(value).slice(place * width, (place + 1) * width));
   const found = numbers(read);
@@ -73,6 +73,11 @@ describe("what is computed at the places alone", () => {
     expectRead(reshape(mul(reshape(x, ["batch", "seq", 3, 1]), 2), ["batch", "seq", 3]), true, []));
   it("products and norms, where nothing more is asked", () =>
     expectRead(matmul(rmsNorm(silu(x), gain, 1e-5), w), false, ["silu"]));
+  it("nothing, where nothing is asked", () => {
+    const { value, twins } = readAt(mlp(x), places, 2, "none");
+    expect(wholeOperations(value)).toEqual(["rmsNorm", "matmul", "silu", "matmul"]);
+    expect(twins.size).toBe(0);
+  });
   it("what broadcasts beside it stays as it is", () => expectRead(add(mul(x, gain), 1), true, []));
 });
 
@@ -97,7 +102,7 @@ it("gradients at a value that was read at places are those of reading it whole",
   const stream = add(x, mlp(x));
   const gradientAt = (site: Value, deep: boolean) => {
     const top = add(stream, mlp(stream));
-    const { value, twins, spread } = readAt(top, places, 2, { deep });
+    const { value, twins, spread } = readAt(top, places, 2, deep ? "all" : "head");
     const score = reduceSum(mul(value, value), [0, 1]);
     const twin = twins.get(site);
     const [whole, part] = pullback(

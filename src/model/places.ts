@@ -26,14 +26,17 @@ export interface Reading {
   spread(whole: Value, gradient: Value): Value;
 }
 
+/** How far a gather sinks: not at all, below the products and norms right under it, or below all that works token by token. */
+export type Depth = "none" | "head" | "all";
+
 /**
- * Entries of the leading `count` dimensions of a value, flattened to one, at int64 `indices`. `deep`: sink below whatever
- * works token by token, not only the last product and norm. A gradient then finds the sites on the way among the twins.
+ * Entries of the leading `count` dimensions of a value, flattened to one, at int64 `indices`. A gradient finds the sites
+ * that the gather sank below among the twins.
  */
-export function readAt(value: Value, indices: Value, count: number, { deep }: { readonly deep: boolean }): Reading {
+export function readAt(value: Value, indices: Value, count: number, depth: Depth): Reading {
   const lead = value.shape.slice(0, count);
   const flat = (x: Value) => reshape(x, [multiplyDims(...lead), ...x.shape.slice(count)]);
-  const sunk = count === 2 ? sunkNodes(value, lead, deep) : new Set<Node>();
+  const sunk = count === 2 && depth !== "none" ? sunkNodes(value, lead, depth === "all") : new Set<Node>();
   const known = new Map<Value, Value>();
   const twins = new Map<Value, Value>(); // a gathered value is none: what depends on it depends on the whole
   const read = (x: Value): Value => {
