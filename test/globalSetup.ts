@@ -3,7 +3,7 @@
  * through the environment. Without it, the tests that need it are skipped, each of which has a twin that is not.
  */
 import { messageOf } from "../src/errors.js";
-import { resolveModel } from "../src/model/sources/index.js";
+import { resolveModel } from "../src/sources/index.js";
 
 const patience = 300_000;
 

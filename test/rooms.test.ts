@@ -16,10 +16,13 @@ const rooms = [
   "vision",
   "steer",
   "explain",
+  "learn",
   "model",
+  "data",
   "linalg",
   "runtime",
   "graph",
+  "sources",
   "errors.ts",
 ];
 

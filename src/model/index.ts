@@ -71,6 +71,6 @@ export {
   type ProgressEvent,
   resolveModel,
   type SourceOptions,
-} from "./sources/index.js";
+} from "../sources/index.js";
 export type { ChatMessage, Token, Tokenizer } from "./tokenizer/index.js";
 export { type ConvertedWeights, clearCache, convertedWeights } from "./weightsCache.js";

@@ -24,7 +24,7 @@ import {
 } from "./formats/index.js";
 import { idsOnlyTokenizer } from "./idsOnly.js";
 import { type Model, makeModel } from "./model.js";
-import { type ModelFiles, type ProgressEvent, resolveModel, type SourceOptions } from "./sources/index.js";
+import { type ModelFiles, type ProgressEvent, resolveModel, type SourceOptions } from "../sources/index.js";
 import { type Tokenizer, tokenizerFromFiles, tokenizerFromGguf } from "./tokenizer/index.js";
 import { layout, weightFile } from "./weightsCache.js";
 

@@ -1,6 +1,6 @@
 /** `patchclamp models`: the models that have a short name, and what this machine holds. */
 import type { Command } from "commander";
-import { type CachedModel, cachedModels, catalogue } from "../../model/sources/index.js";
+import { type CachedModel, cachedModels, catalogue } from "../../sources/index.js";
 import { type Context, printJson, printText } from "../context.js";
 import { addExample, addOutputOptions, type OutputOptions } from "../options.js";
 import type { ModelList } from "../schemas.js";

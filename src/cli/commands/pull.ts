@@ -1,7 +1,7 @@
 /** `patchclamp pull`: fetches a model's files into the cache. */
 import { stat } from "node:fs/promises";
 import type { Command } from "commander";
-import { resolveModel } from "../../model/sources/index.js";
+import { resolveModel } from "../../sources/index.js";
 import { type Context, printJson, printText } from "../context.js";
 import { addExample, addOutputOptions, addSourceOptions, type OutputOptions } from "../options.js";
 import type { PullResult } from "../schemas.js";

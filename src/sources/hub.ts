@@ -6,7 +6,7 @@
 import { mkdir, rename } from "node:fs/promises";
 import { join } from "node:path";
 import { HUB_URL, type ListFileEntry, listFiles, modelInfo } from "@huggingface/hub";
-import { failure, messageOf, usageError } from "../../errors.js";
+import { failure, messageOf, usageError } from "../errors.js";
 import { silenceClock } from "./clock.js";
 import { checkPath, makePlace } from "./place.js";
 import { kindOf, MAXIMUM_TEXT_BYTES, selectFiles } from "./select.js";

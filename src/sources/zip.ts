@@ -1,7 +1,7 @@
 /** Wheels are zip files. The directory at the end is what counts; sizes and checksums of what is unpacked must agree. */
 import type { Readable } from "node:stream";
 import { type Entry, open, type ZipFile } from "yauzl";
-import { failure, messageOf, PatchclampError } from "../../errors.js";
+import { failure, messageOf, PatchclampError } from "../errors.js";
 import { type Archive, type ArchiveEntry, entryChecker } from "./archive.js";
 import { printable } from "./place.js";
 import { isSystemError, type Stored, storeStream } from "./store.js";

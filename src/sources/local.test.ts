@@ -2,7 +2,7 @@
 import { mkdirSync, readdirSync, readFileSync, symlinkSync, utimesSync, writeFileSync } from "node:fs";
 import { join, relative } from "node:path";
 import { afterEach, beforeEach, describe, expect, test } from "vitest";
-import { removeTemporaryFolders, temporaryFolder, treeOf } from "../../../test/fixtures/sources/machine.ts";
+import { removeTemporaryFolders, temporaryFolder, treeOf } from "../../test/fixtures/sources/machine.ts";
 import { resolveModel } from "./index.js";
 import { selectFiles } from "./select.js";
 

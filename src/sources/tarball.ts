@@ -1,7 +1,7 @@
 /** Packages of npm are gzipped tar files: streams, so they are read twice, once to check and once to unpack. */
 import { createReadStream } from "node:fs";
 import { Parser, type ReadEntry } from "tar";
-import { failure, messageOf, PatchclampError } from "../../errors.js";
+import { failure, messageOf, PatchclampError } from "../errors.js";
 import { type Archive, type ArchiveEntry, entryChecker } from "./archive.js";
 import { printable } from "./place.js";
 import { MAXIMUM_ARCHIVE_BYTES } from "./select.js";

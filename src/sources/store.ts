@@ -8,7 +8,7 @@ import { type FileHandle, open, readdir } from "node:fs/promises";
 import { join } from "node:path";
 import { Readable } from "node:stream";
 import { crc32 } from "node:zlib";
-import { failure } from "../../errors.js";
+import { failure } from "../errors.js";
 import type { FileRecord } from "./types.js";
 
 export interface Stored extends FileRecord {

@@ -12,7 +12,7 @@ import { type ChildProcess, spawn } from "node:child_process";
 import { readdir, stat } from "node:fs/promises";
 import { join } from "node:path";
 import type { Readable } from "node:stream";
-import { failure } from "../../errors.js";
+import { failure } from "../errors.js";
 import { silenceClock } from "./clock.js";
 import { printable } from "./place.js";
 import type { Place, Task } from "./types.js";

@@ -3,7 +3,7 @@
  * its registry, so that nothing becomes a flag, a path or a URL of somebody else's choice.
  */
 import { createHash } from "node:crypto";
-import { failure } from "../../errors.js";
+import { failure } from "../errors.js";
 import type { Place } from "./types.js";
 
 /** Builds a place. `mark` stands between name and version (`@`, `==`). Undefined if `path` is not a safe path. */

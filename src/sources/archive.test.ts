@@ -12,7 +12,7 @@ import {
   type TarEntry,
   wheelEntries,
   type ZipEntry,
-} from "../../../test/fixtures/sources/archives.ts";
+} from "../../test/fixtures/sources/archives.ts";
 import {
   failingWrites,
   fakeCommand,
@@ -21,7 +21,7 @@ import {
   removeTemporaryFolders,
   temporaryFolder,
   treeOf,
-} from "../../../test/fixtures/sources/machine.ts";
+} from "../../test/fixtures/sources/machine.ts";
 import { resolveModel } from "./index.js";
 import { storeStream } from "./store.js";
 

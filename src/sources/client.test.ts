@@ -2,7 +2,7 @@
 import { readFileSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { afterEach, beforeEach, describe, expect, test, vi } from "vitest";
-import { makeWheel } from "../../../test/fixtures/sources/archives.ts";
+import { makeWheel } from "../../test/fixtures/sources/archives.ts";
 import {
   fakeCommand,
   isAlive,
@@ -10,7 +10,7 @@ import {
   removeTemporaryFolders,
   temporaryFolder,
   treeOf,
-} from "../../../test/fixtures/sources/machine.ts";
+} from "../../test/fixtures/sources/machine.ts";
 import { resolveWithin } from "./resolve.js";
 import type { SourceOptions } from "./types.js";
 

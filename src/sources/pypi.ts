@@ -5,7 +5,7 @@
 import { createReadStream } from "node:fs";
 import { mkdir, readdir, readFile, stat } from "node:fs/promises";
 import { basename, join } from "node:path";
-import { failure } from "../../errors.js";
+import { failure } from "../errors.js";
 import { type Archive, type ArchiveEntry, entryChecker, unpackModel } from "./archive.js";
 import { type Client, runClient } from "./client.js";
 import { makePlace } from "./place.js";

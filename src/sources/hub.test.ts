@@ -8,8 +8,8 @@ import {
   removeTemporaryFolders,
   temporaryFolder,
   treeOf,
-} from "../../../test/fixtures/sources/machine.ts";
-import { type HubState, type Server, sendFile, serve, serveHub } from "../../../test/fixtures/sources/servers.ts";
+} from "../../test/fixtures/sources/machine.ts";
+import { type HubState, type Server, sendFile, serve, serveHub } from "../../test/fixtures/sources/servers.ts";
 import { resolveModel, type SourceOptions } from "./index.js";
 import { resolveWithin } from "./resolve.js";
 

@@ -1,7 +1,7 @@
 /** Packages from npm's registry, through npm itself, so that the user's registry, tokens and proxies hold. */
 import { mkdir, stat } from "node:fs/promises";
 import { basename, dirname, join } from "node:path";
-import { failure } from "../../errors.js";
+import { failure } from "../errors.js";
 import { unpackModel } from "./archive.js";
 import { type Client, runClient } from "./client.js";
 import { makePlace } from "./place.js";

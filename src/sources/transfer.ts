@@ -4,7 +4,7 @@
  */
 import { createHash, type Hash } from "node:crypto";
 import { open, rm, stat, truncate } from "node:fs/promises";
-import { failure, messageOf } from "../../errors.js";
+import { failure, messageOf } from "../errors.js";
 import { silenceClock } from "./clock.js";
 import { hashFile, writeAll } from "./store.js";
 import type { FileRecord } from "./types.js";

@@ -2,7 +2,7 @@
  * Which files make a model. A place may hold anything; of it, one folder is used, and in it the configuration, the
  * tokenizer and one set of weights. Pickles and programs are never among them.
  */
-import { failure, usageError } from "../../errors.js";
+import { failure, usageError } from "../errors.js";
 
 const TEXT_NAMES = new Set([
   "config.json",

@@ -7,7 +7,7 @@ import { existsSync } from "node:fs";
 import { mkdir, readdir, readFile, rename, rm, stat, writeFile } from "node:fs/promises";
 import { homedir } from "node:os";
 import { dirname, join, resolve } from "node:path";
-import { failure, messageOf } from "../../errors.js";
+import { failure, messageOf } from "../errors.js";
 import { slugOf, unsafePath } from "./place.js";
 import { modelHash, recordOf, syncFolder } from "./store.js";
 import type { Delivery, FileRecord, ModelFiles, Place } from "./types.js";

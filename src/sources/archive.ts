@@ -4,7 +4,7 @@
  */
 import { mkdir } from "node:fs/promises";
 import { join } from "node:path";
-import { failure } from "../../errors.js";
+import { failure } from "../errors.js";
 import { checkPath } from "./place.js";
 import { kindOf, MAXIMUM_ARCHIVE_BYTES, MAXIMUM_TEXT_BYTES, selectFiles } from "./select.js";
 import type { Stored } from "./store.js";

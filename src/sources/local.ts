@@ -2,7 +2,7 @@
 import { readdir, realpath, stat } from "node:fs/promises";
 import { homedir } from "node:os";
 import { basename, dirname, join, resolve } from "node:path";
-import { failure, usageError } from "../../errors.js";
+import { failure, usageError } from "../errors.js";
 import { rememberedRecord } from "./cache.js";
 import { kindOf, MAXIMUM_TEXT_BYTES, selectFiles } from "./select.js";
 import { modelHash } from "./store.js";

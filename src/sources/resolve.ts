@@ -3,7 +3,7 @@
  * asked in order, and the first that delivers is kept and remembered.
  */
 import { existsSync } from "node:fs";
-import { failure, messageOf, nearestNames, PatchclampError, usageError } from "../../errors.js";
+import { failure, messageOf, nearestNames, PatchclampError, usageError } from "../errors.js";
 import { cacheFolder, publish, readCached, readName, unwritable, writeName } from "./cache.js";
 import { type CatalogueEntry, catalogue, catalogueEntry } from "./catalogue.js";
 import { hub } from "./hub.js";

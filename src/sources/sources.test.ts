@@ -3,7 +3,7 @@ import { existsSync, readdirSync, readFileSync, rmSync, statSync, truncateSync, 
 import { basename, dirname, join } from "node:path";
 import fc from "fast-check";
 import { afterEach, beforeEach, describe, expect, test, vi } from "vitest";
-import { type Files, makePackage, makeWheel } from "../../../test/fixtures/sources/archives.ts";
+import { type Files, makePackage, makeWheel } from "../../test/fixtures/sources/archives.ts";
 import {
   fakeCommand,
   findCommand,
@@ -12,8 +12,8 @@ import {
   removeTemporaryFolders,
   temporaryFolder,
   treeOf,
-} from "../../../test/fixtures/sources/machine.ts";
-import { type HubState, type Server, serveHub, serveRegistry } from "../../../test/fixtures/sources/servers.ts";
+} from "../../test/fixtures/sources/machine.ts";
+import { type HubState, type Server, serveHub, serveRegistry } from "../../test/fixtures/sources/servers.ts";
 import { cachedModels, cacheFolder, catalogue, type ProgressEvent, resolveModel } from "./index.js";
 import { SOURCES } from "./resolve.js";
 

@@ -3,7 +3,7 @@ import { spawnSync } from "node:child_process";
 import { mkdirSync, readdirSync, utimesSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { afterEach, beforeEach, expect, test } from "vitest";
-import { removeTemporaryFolders, temporaryFolder } from "../../../test/fixtures/sources/machine.ts";
+import { removeTemporaryFolders, temporaryFolder } from "../../test/fixtures/sources/machine.ts";
 import { openTemporary, releaseTemporary, sweepTemporary } from "./temporary.js";
 
 const DAY = 24 * 3600;
