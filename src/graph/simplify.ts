@@ -38,9 +38,19 @@ export function nodeCount(graph: Graph): number {
 type Intern = (node: Node) => Node;
 
 function remake(node: Node, inputs: readonly Value[]): Node {
-  if (inputs.every((value, i) => value === node.inputs[i])) return node;
-  return makeNode(node.operation, inputs, node.attributes, node.outputs);
+  const attributes = withSimpleBodies(node.attributes);
+  if (attributes === node.attributes && inputs.every((value, i) => value === node.inputs[i])) return node;
+  return makeNode(node.operation, inputs, attributes, node.outputs);
 }
+
+/** Bodies of loops and branches, simplified. Their inputs and outputs keep their order and number. */
+function withSimpleBodies(attributes: Node["attributes"]): Node["attributes"] {
+  const bodies = Object.entries(attributes).filter((entry): entry is [string, Graph] => isBody(entry[1]));
+  if (bodies.length === 0) return attributes;
+  return { ...attributes, ...Object.fromEntries(bodies.map(([name, body]) => [name, simplify(body)])) };
+}
+
+const isBody = (value: Attribute): value is Graph => typeof value === "object" && "outputs" in value;
 
 /** Finds the first node with the same operation, attributes and inputs. */
 function interner(): Intern {

@@ -18,11 +18,13 @@ export type Traced<P> = Mapped<P, Value>;
 const isTensor = (tree: Parameters): tree is Tensor<"float32"> =>
   "dtype" in tree && "data" in tree && ArrayBuffer.isView((tree as { data: unknown }).data);
 
+const join = (prefix: string, key: string) => (prefix === "" ? key : `${prefix}.${key}`);
+
 /** Every tensor by its path, in the order in which they are written. A lone tensor has the path "". */
 export function flatten(parameters: Parameters, prefix = ""): Map<string, Tensor<"float32">> {
   if (isTensor(parameters)) return new Map([[prefix, parameters]]);
   const entries = Object.entries<Parameters>(parameters as Readonly<Record<string, Parameters>>);
-  return new Map(entries.flatMap(([key, part]) => [...flatten(part, prefix === "" ? key : `${prefix}.${key}`)]));
+  return new Map(entries.flatMap(([key, part]) => [...flatten(part, join(prefix, key))]));
 }
 
 /**
@@ -30,22 +32,18 @@ export function flatten(parameters: Parameters, prefix = ""): Map<string, Tensor
  *
  * @throws where a path of the template has no leaf
  */
-export function rebuild<P extends Parameters, Leaf>(
-  template: P,
-  leaves: ReadonlyMap<string, Leaf>,
-  prefix = "",
-): Mapped<P, Leaf> {
-  if (isTensor(template)) {
-    const leaf = leaves.get(prefix);
-    if (leaf === undefined) throw usageError(`there is no value for the parameter "${prefix}"`);
-    return leaf as Mapped<P, Leaf>;
-  }
-  const part = (key: string, tree: Parameters) => rebuild(tree, leaves, prefix === "" ? key : `${prefix}.${key}`);
-  if (Array.isArray(template)) {
-    return (template as readonly Parameters[]).map((tree, i) => part(String(i), tree)) as Mapped<P, Leaf>;
-  }
-  const entries = Object.entries<Parameters>(template as Readonly<Record<string, Parameters>>);
-  return Object.fromEntries(entries.map(([key, tree]) => [key, part(key, tree)])) as Mapped<P, Leaf>;
+export function rebuild<P, Leaf>(template: P, leaves: ReadonlyMap<string, Leaf>): Mapped<P, Leaf> {
+  const visit = (tree: Parameters, path: string): unknown => {
+    if (isTensor(tree)) {
+      const leaf = leaves.get(path);
+      if (leaf === undefined) throw usageError(`there is no value for the parameter "${path}"`);
+      return leaf;
+    }
+    if (Array.isArray(tree)) return (tree as readonly Parameters[]).map((part, i) => visit(part, join(path, `${i}`)));
+    const entries = Object.entries<Parameters>(tree as Readonly<Record<string, Parameters>>);
+    return Object.fromEntries(entries.map(([key, part]) => [key, visit(part, join(path, key))]));
+  };
+  return visit(template as unknown as Parameters, "") as Mapped<P, Leaf>;
 }
 
 /** How many numbers parameters hold. */

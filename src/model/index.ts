@@ -58,8 +58,8 @@ export {
   saveRecording,
   selectRecorded,
 } from "./recording.js";
-export type { Axis } from "./sites/names.js";
-export { type Part, parseSite, type SiteReference } from "./sites/reference.js";
+export { type Axis, siteKind } from "./sites/names.js";
+export { globPattern, type Part, parseSite, partsFor, type SiteReference } from "./sites/reference.js";
 export type { SiteDescription } from "./sites/resolve.js";
 export {
   type CachedModel,

@@ -5,7 +5,7 @@
 import { failure, usageError } from "../../errors.js";
 import { formatShape, sameShape } from "../dims.js";
 import { describe, makeNode, type Node, topologicalOrder, type Value } from "../graph.js";
-import { barrier } from "../operations/barriers.js";
+import { keptValue } from "../operations/barriers.js";
 import { add } from "../operations/elementwise.js";
 import { type GradientRule, isFloat } from "../operations/operation.js";
 import { operationNamed } from "../operations/table.js";
@@ -102,7 +102,7 @@ function recomputation(order: readonly Node[]): (node: Node, after: Value) => No
   const twinValue = (value: Value, after: Value): Value => {
     if (!below.has(value.node)) return value;
     if (value.node.operation !== "checkpoint") return twinNode(value.node, after).outputs[value.index] as Value;
-    const known = kept.get(value) ?? barrier(value, after);
+    const known = kept.get(value) ?? keptValue(value.node, after);
     kept.set(value, known);
     return known;
   };

@@ -5,9 +5,11 @@
 import { usageError } from "../../errors.js";
 import { applyBody, traceBody } from "../closure.js";
 import { formatShape, sameShape } from "../dims.js";
-import type { Graph, Value, ValueType } from "../graph.js";
+import type { Graph, Node, Value, ValueType } from "../graph.js";
 import { allBatched } from "./batching.js";
+import { abs, cast, div, max, mul, round } from "./elementwise.js";
 import { apply, applyOne, type BatchRule, emitAs, flat, type Operation, type ReferenceTensor } from "./operation.js";
+import { reduceMax } from "./reduction.js";
 
 type None = Record<string, never>;
 
@@ -26,7 +28,14 @@ const again: BatchRule = ([x], _, { operation, attributes }) =>
 
 const identityOperation: Operation<None> = { name: "identity", ...pass, gradient: (_, [g]) => [g], batch: again };
 const stopOperation: Operation<None> = { name: "stopGradient", ...pass, gradient: flat, batch: again };
-const checkpointOperation: Operation<None> = { name: "checkpoint", ...pass, gradient: (_, [g]) => [g], batch: again };
+
+/** x; further inputs are what is kept in its place. */
+const checkpointOperation: Operation<None> = {
+  name: "checkpoint",
+  ...pass,
+  gradient: (node, [g]) => node.inputs.map((_, i) => (i === 0 ? g : undefined)),
+  batch: (inputs, batched) => [applyOne(checkpointOperation, allBatched(inputs, batched), {})],
+};
 
 /**
  * x, and not before `after` has been computed. The runtime merges equal nodes and moves them, which would undo a
@@ -100,6 +109,24 @@ export function stopGradient(x: Value): Value {
  */
 export function checkpoint(x: Value): Value {
   return applyOne(checkpointOperation, [x], {});
+}
+
+/**
+ * As `checkpoint`, and what is kept is held in 8-bit integers with a scale for each row of the last axis (the largest
+ * absolute element becomes 127). The value itself is exact; what the gradient computes again starts from the rounded one.
+ */
+export function checkpointIn8Bits(x: Value): Value {
+  const last = x.shape.length - 1;
+  const scale = max(div(reduceMax(abs(x), [last], { keepDims: true }), 127), 1e-30);
+  const kept = cast(round(div(x, scale)), "int8");
+  return applyOne(checkpointOperation, [barrier(x, kept), kept, scale], {}); // kept before anything goes on from x
+}
+
+/** What the gradient reads in place of a checkpoint, not before `after` has been computed. */
+export function keptValue(node: Node, after: Value): Value {
+  const [, kept, scale] = node.inputs;
+  if (kept === undefined || scale === undefined) return barrier(node.outputs[0] as Value, after);
+  return mul(cast(barrier(kept, after), scale.dtype), scale);
 }
 
 /** x, computed (and copied) no earlier than `after`. Gradients pass to x alone. */

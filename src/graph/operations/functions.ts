@@ -13,6 +13,7 @@ export {
   barrier,
   type CustomContext,
   checkpoint,
+  checkpointIn8Bits,
   customGradient,
   identity,
   stopGradient,
