@@ -33,6 +33,9 @@ const stopOperation: Operation<None> = { name: "stopGradient", ...pass, gradient
 const checkpointOperation: Operation<None> = {
   name: "checkpoint",
   ...pass,
+  emit: ({ inputs, outputs }, _, emitter) => {
+    emitter.node("Identity", [emitter.name(inputs[0] as Value)], { outputs: [emitter.name(outputs[0] as Value)] });
+  },
   gradient: (node, [g]) => node.inputs.map((_, i) => (i === 0 ? g : undefined)),
   batch: (inputs, batched) => [applyOne(checkpointOperation, allBatched(inputs, batched), {})],
 };
