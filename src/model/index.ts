@@ -1,5 +1,16 @@
 /** The model room: open a model, record and clamp its sites, generate, read and replace its weights. */
 
+export {
+  type CachedModel,
+  type CatalogueEntry,
+  cachedModels,
+  cacheFolder,
+  catalogue,
+  type ModelFiles,
+  type ProgressEvent,
+  resolveModel,
+  type SourceOptions,
+} from "../sources/index.js";
 /** Readers of a checkpoint's configuration, which check what they read. */
 export * as checkpointFields from "./architectures/fields.js";
 export {
@@ -30,6 +41,7 @@ export {
 } from "./clamps.js";
 export type { ComputeContext } from "./context.js";
 export { type Activation, type DecoderConfig, decoderWeights } from "./decoder/config.js";
+export { type DecoderOptions, decoder } from "./decoder/decoder.js";
 export { readSafetensors, type WeightPlan, writeSafetensors } from "./formats/index.js";
 export type { FinishReason, GenerateOptions, Generation } from "./generate.js";
 export type { GradientOptions, Gradients } from "./gradient.js";
@@ -61,16 +73,5 @@ export {
 export { type Axis, siteKind } from "./sites/names.js";
 export { globPattern, type Part, parseSite, partsFor, type SiteReference } from "./sites/reference.js";
 export type { SiteDescription } from "./sites/resolve.js";
-export {
-  type CachedModel,
-  type CatalogueEntry,
-  cachedModels,
-  cacheFolder,
-  catalogue,
-  type ModelFiles,
-  type ProgressEvent,
-  resolveModel,
-  type SourceOptions,
-} from "../sources/index.js";
 export type { ChatMessage, Token, Tokenizer } from "./tokenizer/index.js";
 export { type ConvertedWeights, clearCache, convertedWeights } from "./weightsCache.js";

@@ -5,6 +5,7 @@
 import { readFile } from "node:fs/promises";
 import { failure, located, messageOf, usageError } from "../errors.js";
 import { createRuntime, type Tensor, type WeightMode } from "../runtime/index.js";
+import { type ModelFiles, type ProgressEvent, resolveModel, type SourceOptions } from "../sources/index.js";
 import {
   type Architecture,
   architectures,
@@ -24,7 +25,6 @@ import {
 } from "./formats/index.js";
 import { idsOnlyTokenizer } from "./idsOnly.js";
 import { type Model, makeModel } from "./model.js";
-import { type ModelFiles, type ProgressEvent, resolveModel, type SourceOptions } from "../sources/index.js";
 import { type Tokenizer, tokenizerFromFiles, tokenizerFromGguf } from "./tokenizer/index.js";
 import { layout, weightFile } from "./weightsCache.js";
 

@@ -27,16 +27,34 @@ export function sample(
   random: Random,
 ): number {
   if (temperature === 0) return argmax(logits);
-  const order = likeliest(logits, topK ?? logits.length);
-  const top = logits[order[0] as number] as number;
-  const weights = order.map((id) => Math.exp(((logits[id] as number) - top) / temperature));
-  const kept = nucleus(weights, topP);
-  let target = random.uniform() * weights.slice(0, kept).reduce((a, b) => a + b, 0);
-  for (let i = 0; i < kept; i++) {
-    target -= weights[i] as number;
-    if (target <= 0) return order[i] as number;
+  const top = logits[argmax(logits)] as number;
+  const weigh = (logit: number) => Math.exp((logit - top) / temperature);
+  const all = topK === undefined ? logits.reduce((sum, logit) => sum + weigh(logit), 0) : undefined;
+  const drawn = random.uniform();
+  // Sorting a whole vocabulary takes as long as a step of the model: the few likeliest nearly always suffice.
+  for (let reach = 8; ; reach *= 2) {
+    const order = likeliest(logits, top - reach * temperature).slice(0, topK);
+    const complete = order.length === (topK ?? logits.length) || order.length === logits.length || reach > 1e6;
+    const weights = order.map((id) => weigh(logits[id] as number));
+    const total = all ?? weights.reduce((a, b) => a + b, 0);
+    const kept = topP === 1 ? undefined : nucleus(weights, topP * total);
+    if (!complete && (topK !== undefined || (topP < 1 && kept === undefined))) continue;
+    const found = place(weights, drawn * (topP === 1 ? total : sumOf(weights, kept ?? weights.length)), kept);
+    if (found !== undefined) return order[found] as number;
+    if (complete) return order[(kept ?? order.length) - 1] as number;
   }
-  return order[kept - 1] as number;
+}
+
+const sumOf = (weights: readonly number[], count: number) => weights.slice(0, count).reduce((a, b) => a + b, 0);
+
+/** The first of the leading `count` weights whose running sum reaches the target; undefined where none does. */
+function place(weights: readonly number[], target: number, count = weights.length): number | undefined {
+  let left = target;
+  for (let i = 0; i < count; i++) {
+    left -= weights[i] as number;
+    if (left <= 0) return i;
+  }
+  return undefined;
 }
 
 /** The index of the largest value, the lowest of equals. */
@@ -46,18 +64,19 @@ export function argmax(values: Float32Array): number {
   return best;
 }
 
-function likeliest(logits: Float32Array, count: number): number[] {
-  const order = Array.from(logits.keys()).sort((a, b) => (logits[b] as number) - (logits[a] as number) || a - b);
-  return order.slice(0, count);
+/** Indices of the logits of at least `least`, the largest first. */
+function likeliest(logits: Float32Array, least: number): number[] {
+  const order: number[] = [];
+  for (let i = 0; i < logits.length; i++) if ((logits[i] as number) >= least) order.push(i);
+  return order.sort((a, b) => (logits[b] as number) - (logits[a] as number) || a - b);
 }
 
-/** How many of the falling weights reach the share `topP` of their sum. */
-function nucleus(weights: readonly number[], topP: number): number {
-  const wanted = topP * weights.reduce((a, b) => a + b, 0);
+/** How many of the falling weights reach a sum; undefined where they all don't. */
+function nucleus(weights: readonly number[], wanted: number): number | undefined {
   let sum = 0;
   for (let i = 0; i < weights.length; i++) {
     sum += weights[i] as number;
     if (sum >= wanted) return i + 1;
   }
-  return weights.length;
+  return undefined;
 }

@@ -8,8 +8,8 @@ import { access, constants, mkdir, readdir, rm, stat, statfs } from "node:fs/pro
 import { tmpdir, userInfo } from "node:os";
 import { dirname, join } from "node:path";
 import { failure, messageOf } from "../errors.js";
-import { openWeights, removeUnfinished, type WeightFile, type WeightPlan } from "./formats/index.js";
 import { type CachedModel, cachedModels, cacheFolder } from "../sources/index.js";
+import { openWeights, removeUnfinished, type WeightFile, type WeightPlan } from "./formats/index.js";
 
 /** Changes whenever weights are laid out in another way, so that files of older versions are not found. */
 export const layout = 1;

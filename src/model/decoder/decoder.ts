@@ -28,6 +28,7 @@ import {
   not,
   or,
   pad,
+  range,
   relu,
   reshape,
   rmsNorm,
@@ -91,9 +92,41 @@ export function traceDecoder(config: DecoderConfig, { cached }: { cached: boolea
     }
   }
   return trace((values, site) => {
-    decode(config, values, site);
+    decode(config, values, { site, weight: namedWeights(config) });
     return {};
   }, inputs);
+}
+
+/** Weights of the graph by canonical name, each one node. */
+function namedWeights(config: DecoderConfig): (name: string) => Value {
+  const shapes = decoderWeights(config);
+  const known = new Map<string, Value>();
+  return (name) => {
+    const value = known.get(name) ?? weight(name, shapes.get(name) as readonly number[]);
+    known.set(name, value);
+    return value;
+  };
+}
+
+/** How a decoder is written into a graph: where its weights come from, and what else happens on the way. */
+export interface DecoderOptions {
+  /** A weight by its canonical name; the model's own (`weight(name, shape)`) unless given. */
+  readonly weight?: (name: string) => Value;
+  /** Names a value as a site, and returns it. */
+  readonly site?: MarkSite;
+  /** Changes a product: gets its canonical name (`layers.0.attn.q`), what it multiplied, and what came out. */
+  readonly adapt?: (name: string, x: Value, y: Value) => Value;
+}
+
+/**
+ * The logits of a decoder for whole rows of tokens, as a traced function: float32 [batch, seq, vocabulary] for ids, int64
+ * [batch, seq]. What is trained, adapted or put into a larger network is this function with weights of one's own.
+ */
+export function decoder(config: DecoderConfig, ids: Value, options: DecoderOptions = {}): Value {
+  const { site = (_, value) => value, weight: read = namedWeights(config), adapt } = options;
+  const positions = unsqueeze(range(ids.shape[1] as Dim), 0);
+  const inputs = { [decoderInputs.ids]: ids, [decoderInputs.positions]: positions };
+  return decode(config, inputs, { site, weight: read, ...(adapt === undefined ? {} : { adapt }) });
 }
 
 /** What every layer reads besides the residual stream. */
@@ -102,25 +135,24 @@ interface Shared {
   readonly inputs: Readonly<Record<string, Value>>;
   readonly site: MarkSite;
   readonly weights: (name: string) => Value;
+  readonly adapt: DecoderOptions["adapt"];
   /** Added to the scores: 0 where a query may see a key. [batch, 1, seq, past + seq] */
   readonly mask: Value;
   readonly rotate: ((x: Value) => Value) | undefined;
 }
 
-function decode(config: DecoderConfig, inputs: Readonly<Record<string, Value>>, site: MarkSite): void {
-  const shapes = decoderWeights(config);
-  const known = new Map<string, Value>();
-  const weights = (name: string): Value => {
-    const value = known.get(name) ?? weight(name, shapes.get(name) as readonly number[]);
-    known.set(name, value);
-    return value;
-  };
+function decode(
+  config: DecoderConfig,
+  inputs: Readonly<Record<string, Value>>,
+  { site, weight: weights, adapt }: DecoderOptions & Required<Pick<DecoderOptions, "site" | "weight">>,
+): Value {
   const positions = inputs[decoderInputs.positions] as Value;
   const shared: Shared = {
     config,
     inputs,
     site,
     weights,
+    adapt,
     mask: attentionMask(inputs),
     rotate: rotary(config, positions),
   };
@@ -133,7 +165,7 @@ function decode(config: DecoderConfig, inputs: Readonly<Record<string, Value>>, 
     stream = site(`layers.${i}.residPost`, add(stream, mlp(shared, i, stream)));
   }
   const last = site("finalNorm", normalize(shared, "finalNorm", stream));
-  site("logits", matmul(last, weights("unembed.weight")));
+  return site("logits", matmul(last, weights("unembed.weight")));
 }
 
 /** A query sees keys at its own position and before. Padding (negative positions) sees only padding and is seen only by it. */
@@ -167,9 +199,10 @@ function normalize({ config, weights }: Shared, name: string, x: Value): Value {
   return layerNorm(x, scale, weights(`${name}.bias`), config.epsilon);
 }
 
-function project({ weights }: Shared, name: string, x: Value, biased: boolean): Value {
+function project({ weights, adapt }: Shared, name: string, x: Value, biased: boolean): Value {
   const product = matmul(x, weights(`${name}.weight`));
-  return biased ? add(product, weights(`${name}.bias`)) : product;
+  const y = biased ? add(product, weights(`${name}.bias`)) : product;
+  return adapt === undefined ? y : adapt(name, x, y);
 }
 
 function attention(shared: Shared, layer: number, stream: Value): Value {
