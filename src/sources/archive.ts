@@ -6,7 +6,7 @@ import { mkdir } from "node:fs/promises";
 import { join } from "node:path";
 import { failure } from "../errors.js";
 import { checkPath } from "./place.js";
-import { kindOf, MAXIMUM_ARCHIVE_BYTES, MAXIMUM_TEXT_BYTES, selectFiles } from "./select.js";
+import { chooseFiles, kindOf, MAXIMUM_ARCHIVE_BYTES, MAXIMUM_TEXT_BYTES } from "./select.js";
 import type { Stored } from "./store.js";
 import type { FileRecord, Place } from "./types.js";
 
@@ -51,11 +51,11 @@ export function entryChecker(where: string): { check(entry: ArchiveEntry): void;
 }
 
 /**
- * Unpacks the files of one model from an archive into `<folder>/files`.
+ * Unpacks the files of a place from an archive into `<folder>/files`.
  * @returns the kept names with their records, and each one's path inside the archive
  */
 export async function unpackModel(archive: Archive, place: Place, folder: string, where: string) {
-  const chosen = selectFiles([...archive.files.keys()], place.text, place.path);
+  const chosen = chooseFiles([...archive.files.keys()], place);
   const declared = [...chosen.keys()].reduce((sum, path) => sum + (archive.files.get(path)?.bytes ?? 0), 0);
   if (declared > MAXIMUM_ARCHIVE_BYTES) {
     throw failure(`${where}: declares ${declared} bytes to unpack; at most ${MAXIMUM_ARCHIVE_BYTES} are accepted`);

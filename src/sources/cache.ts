@@ -176,7 +176,8 @@ export async function rememberedRecord(cache: string, path: string, signal: Abor
   return { record, remember: () => writeJson(file, { key, sha256: record.sha256 }) };
 }
 
-const modelFolder = (cache: string, place: Place): string => join(cache, "models", slugOf(place));
+const modelFolder = (cache: string, place: Place): string =>
+  join(cache, place.whole === true ? "data" : "models", slugOf(place));
 const nameFile = (cache: string, name: string): string => join(cache, "names", `${name}.json`);
 
 /** Writes small JSON atomically; does nothing where the cache is read-only or full. */

@@ -3,12 +3,7 @@ import { existsSync, mkdirSync, readdirSync, readFileSync, writeFileSync } from 
 import type { ServerResponse } from "node:http";
 import { join } from "node:path";
 import { afterEach, beforeEach, describe, expect, test, vi } from "vitest";
-import {
-  failingWrites,
-  removeTemporaryFolders,
-  temporaryFolder,
-  treeOf,
-} from "../../test/fixtures/sources/machine.ts";
+import { failingWrites, removeTemporaryFolders, temporaryFolder, treeOf } from "../../test/fixtures/sources/machine.ts";
 import { type HubState, type Server, sendFile, serve, serveHub } from "../../test/fixtures/sources/servers.ts";
 import { resolveModel, type SourceOptions } from "./index.js";
 import { resolveWithin } from "./resolve.js";

@@ -9,7 +9,7 @@ import { HUB_URL, type ListFileEntry, listFiles, modelInfo } from "@huggingface/
 import { failure, messageOf, usageError } from "../errors.js";
 import { silenceClock } from "./clock.js";
 import { checkPath, makePlace } from "./place.js";
-import { kindOf, MAXIMUM_TEXT_BYTES, selectFiles } from "./select.js";
+import { chooseFiles, kindOf, MAXIMUM_TEXT_BYTES } from "./select.js";
 import { transferFile } from "./transfer.js";
 import type { Delivery, FileRecord, Place, Source, Task } from "./types.js";
 
@@ -38,7 +38,7 @@ async function fetchFromHub(place: Place, task: Task): Promise<Delivery | undefi
   const commit = await commitOf(place, endpoint, headers, task);
   if (commit === task.known) return undefined;
   const listed = await listing(place, endpoint, headers, commit, task);
-  const chosen = selectFiles([...listed.keys()], place.text, place.path);
+  const chosen = chooseFiles([...listed.keys()], place);
   const files = new Map<string, FileRecord>();
   for (const [path, name] of chosen) {
     const entry = listed.get(path) as ListFileEntry;

@@ -38,6 +38,23 @@ export async function localModel(reference: string, cache: string, signal: Abort
   return { source: path, name: reference, files, hash: modelHash(records), remember };
 }
 
+/** The files of a path: itself, or the regular ones in a folder that are not hidden. */
+export async function localFiles(reference: string, cache: string, signal: AbortSignal): Promise<ModelFiles> {
+  const path = resolve(reference.replace(/^~(?=$|[/\\])/, homedir()));
+  const found = await stat(path).catch(() => undefined);
+  if (found === undefined) throw usageError(`there is no file or folder ${path}`);
+  const folder = found.isDirectory() ? path : dirname(path);
+  const names = found.isDirectory()
+    ? (await filesIn(folder)).filter((name) => !name.startsWith(".")).sort()
+    : [basename(path)];
+  if (names.length === 0) throw usageError(`the folder ${path} holds no files`);
+  const files = new Map(names.map((name) => [name, join(folder, name)]));
+  const records = new Map<string, FileRecord>();
+  for (const [name, file] of files)
+    records.set(name, (await rememberedRecord(cache, await realpath(file), signal)).record);
+  return { source: path, name: reference, files, hash: modelHash(records) };
+}
+
 /** The bound of downloads holds here too: nothing longer is ever read whole. */
 async function checkText(path: string): Promise<void> {
   const { size } = await stat(path);

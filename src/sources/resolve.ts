@@ -7,7 +7,7 @@ import { failure, messageOf, nearestNames, PatchclampError, usageError } from ".
 import { cacheFolder, publish, readCached, readName, unwritable, writeName } from "./cache.js";
 import { type CatalogueEntry, catalogue, catalogueEntry } from "./catalogue.js";
 import { hub } from "./hub.js";
-import { localModel } from "./local.js";
+import { localFiles, localModel } from "./local.js";
 import { npm } from "./npm.js";
 import { slugOf } from "./place.js";
 import { pypi } from "./pypi.js";
@@ -38,6 +38,21 @@ interface Call {
  */
 export function resolveModel(reference: string, options: SourceOptions = {}): Promise<ModelFiles> {
   return resolveWithin(reference, options, LIMITS);
+}
+
+/**
+ * Finds the files of a dataset as `resolveModel` finds those of a model: all files of a place, of a folder in it, or one
+ * file, unchanged. They lie in the cache's `data/` folder.
+ *
+ * @param reference as for `resolveModel`, with the path of a folder or file in the place; or a folder or file
+ */
+export async function resolveFiles(reference: string, options: SourceOptions = {}): Promise<ModelFiles> {
+  const signal = options.signal ?? new AbortController().signal;
+  signal.throwIfAborted();
+  const call: Call = { name: reference, cache: cacheFolder(options), options, limits: LIMITS, signal };
+  const place = parsePlace(reference);
+  if (place !== undefined) return resolvePlace({ ...place, whole: true }, call);
+  return localFiles(reference, call.cache, signal);
 }
 
 /** `resolveModel` with other waiting times. */

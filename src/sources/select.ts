@@ -3,6 +3,7 @@
  * tokenizer and one set of weights. Pickles and programs are never among them.
  */
 import { failure, usageError } from "../errors.js";
+import type { Place } from "./types.js";
 
 const TEXT_NAMES = new Set([
   "config.json",
@@ -50,6 +51,22 @@ export function selectFiles(paths: readonly string[], place: string, wanted?: st
   const chosen = [...texts.filter((path) => split || !INDEX.test(path)), ...weights];
   return new Map(chosen.map((path) => [path, baseName(path)]));
 }
+
+/**
+ * The files that a place is to bring, path -> name: those of a model, or where it is wanted whole, the file or all files
+ * that lie in the folder itself.
+ */
+export function chooseFiles(paths: readonly string[], place: Place): Map<string, string> {
+  if (place.whole !== true) return selectFiles(paths, place.text, place.path);
+  const wanted = place.path;
+  const root = paths.every((path) => path.startsWith("package/")) ? "package" : ""; // npm puts all in one folder
+  const file = wanted === undefined ? undefined : paths.find((path) => path === joined(root, wanted));
+  const chosen = file === undefined ? paths.filter((path) => folderOf(path) === joined(root, wanted ?? "")) : [file];
+  if (chosen.length > 0) return new Map(chosen.sort().map((path) => [path, baseName(path)]));
+  throw failure(`${place.text}: no such file, nor a folder that holds any; it has ${shortList(paths, "no files")}`);
+}
+
+const joined = (folder: string, path: string): string => [folder, path].filter(Boolean).join("/");
 
 function weightsUnder(known: readonly string[], place: string, folder: string | undefined): string[] {
   const inside = folder === undefined ? known : known.filter((path) => isTail(folderOf(path), folder));

@@ -43,6 +43,8 @@ export interface Place {
   readonly path?: string;
   /** The reference in its one canonical spelling. */
   readonly text: string;
+  /** Whether all files of the folder (or the file) are wanted, as of a dataset, and not those that make a model. */
+  readonly whole?: boolean;
 }
 
 export interface FileRecord {
