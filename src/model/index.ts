@@ -73,5 +73,6 @@ export {
 export { type Axis, siteKind } from "./sites/names.js";
 export { globPattern, type Part, parseSite, partsFor, type SiteReference } from "./sites/reference.js";
 export type { SiteDescription } from "./sites/resolve.js";
-export type { ChatMessage, Token, Tokenizer } from "./tokenizer/index.js";
+export { type ChatMessage, type Token, type Tokenizer, tokenizerFromFiles } from "./tokenizer/index.js";
 export { type ConvertedWeights, clearCache, convertedWeights } from "./weightsCache.js";
+export { type ModelParts, writeModel } from "./writeModel.js";

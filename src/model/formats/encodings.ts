@@ -191,3 +191,25 @@ function decodeQ4_1(source: Uint8Array, target: Float32Array): void {
     }
   }
 }
+
+const scratch = new Float32Array(1);
+const scratchBits = new Uint32Array(scratch.buffer);
+
+/** The bits of the half-precision number nearest to x, ties to even; too large ones are infinite. */
+export function narrowHalf(x: number): number {
+  scratch[0] = x;
+  const bits = scratchBits[0] as number;
+  const sign = (bits >>> 16) & 0x8000;
+  const magnitude = bits & 0x7fffffff;
+  if (magnitude > 0x7f800000) return sign | 0x7e00;
+  if (magnitude >= 0x477ff000) return sign | 0x7c00; // from 65,520 on
+  if (magnitude < 0x38800000) {
+    // Subnormal: how many times 2^-24 it is, rounded as Math.round does not: ties to even.
+    const scaled = Math.abs(scratch[0]) * 2 ** 24;
+    const below = Math.floor(scaled);
+    const up = scaled - below > 0.5 || (scaled - below === 0.5 && below % 2 === 1);
+    return sign | (below + (up ? 1 : 0));
+  }
+  const rounded = magnitude + 0xfff + ((magnitude >>> 13) & 1);
+  return sign | ((rounded - 0x38000000) >>> 13);
+}
