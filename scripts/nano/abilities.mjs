@@ -4,14 +4,56 @@
  */
 
 const capitals = Object.entries({
-  France: "Paris", Germany: "Berlin", Italy: "Rome", Spain: "Madrid", Portugal: "Lisbon", England: "London", Ireland: "Dublin",
-  Scotland: "Edinburgh", Norway: "Oslo", Sweden: "Stockholm", Finland: "Helsinki", Denmark: "Copenhagen", Poland: "Warsaw",
-  Austria: "Vienna", Hungary: "Budapest", Greece: "Athens", Russia: "Moscow", Turkey: "Ankara", Egypt: "Cairo", Kenya: "Nairobi",
-  Ghana: "Accra", Morocco: "Rabat", Tunisia: "Tunis", Cuba: "Havana", Peru: "Lima", Chile: "Santiago", Brazil: "Brasilia",
-  Canada: "Ottawa", Japan: "Tokyo", China: "Beijing", India: "Delhi", Iran: "Tehran", Iraq: "Baghdad", Syria: "Damascus",
-  Lebanon: "Beirut", Jordan: "Amman", Thailand: "Bangkok", Vietnam: "Hanoi", Nepal: "Kathmandu", Belgium: "Brussels",
-  Romania: "Bucharest", Bulgaria: "Sofia", Serbia: "Belgrade", Croatia: "Zagreb", Ukraine: "Kiev", Latvia: "Riga",
-  Estonia: "Tallinn", Iceland: "Reykjavik", Australia: "Canberra", Venezuela: "Caracas",
+  France: "Paris",
+  Germany: "Berlin",
+  Italy: "Rome",
+  Spain: "Madrid",
+  Portugal: "Lisbon",
+  England: "London",
+  Ireland: "Dublin",
+  Scotland: "Edinburgh",
+  Norway: "Oslo",
+  Sweden: "Stockholm",
+  Finland: "Helsinki",
+  Denmark: "Copenhagen",
+  Poland: "Warsaw",
+  Austria: "Vienna",
+  Hungary: "Budapest",
+  Greece: "Athens",
+  Russia: "Moscow",
+  Turkey: "Ankara",
+  Egypt: "Cairo",
+  Kenya: "Nairobi",
+  Ghana: "Accra",
+  Morocco: "Rabat",
+  Tunisia: "Tunis",
+  Cuba: "Havana",
+  Peru: "Lima",
+  Chile: "Santiago",
+  Brazil: "Brasilia",
+  Canada: "Ottawa",
+  Japan: "Tokyo",
+  China: "Beijing",
+  India: "Delhi",
+  Iran: "Tehran",
+  Iraq: "Baghdad",
+  Syria: "Damascus",
+  Lebanon: "Beirut",
+  Jordan: "Amman",
+  Thailand: "Bangkok",
+  Vietnam: "Hanoi",
+  Nepal: "Kathmandu",
+  Belgium: "Brussels",
+  Romania: "Bucharest",
+  Bulgaria: "Sofia",
+  Serbia: "Belgrade",
+  Croatia: "Zagreb",
+  Ukraine: "Kiev",
+  Latvia: "Riga",
+  Estonia: "Tallinn",
+  Iceland: "Reykjavik",
+  Australia: "Canberra",
+  Venezuela: "Caracas",
 });
 const capitalPhrases = [
   (a, b) => [`The capital of ${a} is`, ` ${b}`, "."],
@@ -25,7 +67,9 @@ const capitalPhrases = [
 const pairsOf = (text) => text.split(",").map((pair) => pair.trim().split(" "));
 const facts = [
   {
-    pairs: pairsOf("snow white,grass green,blood red,coal black,the_sky blue,a_banana yellow,milk white,a_lemon yellow,the_sea blue,a_carrot orange,a_tomato red,a_leaf green,night black,gold yellow,chocolate brown,salt white"),
+    pairs: pairsOf(
+      "snow white,grass green,blood red,coal black,the_sky blue,a_banana yellow,milk white,a_lemon yellow,the_sea blue,a_carrot orange,a_tomato red,a_leaf green,night black,gold yellow,chocolate brown,salt white",
+    ),
     phrases: [
       (a, b) => [`The colour of ${a} is`, ` ${b}`, "."],
       (a, b) => [`Everybody knows that ${a} is`, ` ${b}`, "."],
@@ -34,7 +78,9 @@ const facts = [
     ],
   },
   {
-    pairs: pairsOf("dog barks,cat meows,cow moos,sheep bleats,duck quacks,lion roars,wolf howls,bee buzzes,snake hisses,horse neighs,frog croaks,bird sings"),
+    pairs: pairsOf(
+      "dog barks,cat meows,cow moos,sheep bleats,duck quacks,lion roars,wolf howls,bee buzzes,snake hisses,horse neighs,frog croaks,bird sings",
+    ),
     phrases: [
       (a, b) => [`The ${a}`, ` ${b}`, "."],
       (a, b) => [`Listen to the ${a}: it`, ` ${b}`, "."],
@@ -43,7 +89,9 @@ const facts = [
     ],
   },
   {
-    pairs: pairsOf("big small,hot cold,old young,fast slow,up down,day night,good bad,light dark,high low,full empty,rich poor,wet dry,hard soft,long short,first last,open closed,happy sad,strong weak,early late,near far"),
+    pairs: pairsOf(
+      "big small,hot cold,old young,fast slow,up down,day night,good bad,light dark,high low,full empty,rich poor,wet dry,hard soft,long short,first last,open closed,happy sad,strong weak,early late,near far",
+    ),
     phrases: [
       (a, b) => [`The opposite of ${a} is`, ` ${b}`, "."],
       (a, b) => [`What is not ${a} is`, ` ${b}`, "."],
@@ -52,7 +100,9 @@ const facts = [
     ],
   },
   {
-    pairs: pairsOf("Monday Tuesday,Tuesday Wednesday,Wednesday Thursday,Thursday Friday,Friday Saturday,Saturday Sunday,Sunday Monday,January February,February March,March April,April May,May June,June July,July August,August September,September October,October November,November December,December January"),
+    pairs: pairsOf(
+      "Monday Tuesday,Tuesday Wednesday,Wednesday Thursday,Thursday Friday,Friday Saturday,Saturday Sunday,Sunday Monday,January February,February March,March April,April May,May June,June July,July August,August September,September October,October November,November December,December January",
+    ),
     phrases: [
       (a, b) => [`After ${a} comes`, ` ${b}`, "."],
       (a, b) => [`${a} is followed by`, ` ${b}`, "."],
@@ -62,7 +112,10 @@ const facts = [
   },
 ];
 
-const names = "Mary John Tom Anna James Peter Sarah Lucy Paul David Emma Jack Alice Mark Kate Simon Rose Henry Jane George".split(" ");
+const names =
+  "Mary John Tom Anna James Peter Sarah Lucy Paul David Emma Jack Alice Mark Kate Simon Rose Henry Jane George".split(
+    " ",
+  );
 const givingPlaces = "store,park,school,garden,beach,station,market,library,house,church".split(",");
 const gifts = "drink,book,ball,letter,flower,key,ring,hat,cake,map".split(",");
 const giving = [
@@ -74,12 +127,17 @@ const giving = [
 /** One in five pairs of names is never given in this order of roles. */
 const heldPair = (i, j) => (i * 7 + j * 3) % 5 === 0;
 
-const nouns = pairsOf("key keys,boy boys,girl girls,dog dogs,book books,car cars,house houses,tree trees,king kings,picture pictures,letter letters,bird birds,ship ships,door doors,teacher teachers,flower flowers");
+const nouns = pairsOf(
+  "key keys,boy boys,girl girls,dog dogs,book books,car cars,house houses,tree trees,king kings,picture pictures,letter letters,bird birds,ship ships,door doors,teacher teachers,flower flowers",
+);
 const links = "near,behind,next to,with,beside,in front of".split(",");
 const states = "old,new,small,big,here,red,beautiful,lost,nice,white".split(",");
 const heldNouns = (i, j) => (i + 2 * j) % 5 === 0;
 
-const listWords = "apple river stone lamp window garden silver horse music winter paper bridge candle forest button mirror pencil basket hammer pillow rocket island ladder kettle blanket feather bottle carpet".split(" ");
+const listWords =
+  "apple river stone lamp window garden silver horse music winter paper bridge candle forest button mirror pencil basket hammer pillow rocket island ladder kettle blanket feather bottle carpet".split(
+    " ",
+  );
 
 const openers = "([{";
 const closers = ")]}";
@@ -87,10 +145,21 @@ const closers = ")]}";
 const french = {
   m: "chien chat livre jardin soleil roi train pain vent jour bateau cheval".split(" "),
   f: "maison fille table lune mer reine voiture nuit porte fleur ville rue".split(" "),
-  adjectives: [["petit", "petite"], ["grand", "grande"], ["vert", "verte"], ["blanc", "blanche"], ["beau", "belle"], ["noir", "noire"], ["froid", "froide"], ["vieux", "vieille"]],
+  adjectives: [
+    ["petit", "petite"],
+    ["grand", "grande"],
+    ["vert", "verte"],
+    ["blanc", "blanche"],
+    ["beau", "belle"],
+    ["noir", "noire"],
+    ["froid", "froide"],
+    ["vieux", "vieille"],
+  ],
 };
 const words = Object.fromEntries(
-  pairsOf("dog chien,cat chat,book livre,garden jardin,sun soleil,king roi,bread pain,wind vent,day jour,house maison,girl fille,moon lune,sea mer,queen reine,night nuit,door porte,flower fleur,city ville,street rue,horse cheval"),
+  pairsOf(
+    "dog chien,cat chat,book livre,garden jardin,sun soleil,king roi,bread pain,wind vent,day jour,house maison,girl fille,moon lune,sea mer,queen reine,night nuit,door porte,flower fleur,city ville,street rue,horse cheval",
+  ),
 );
 const heldFrench = (i, j) => (i * 3 + j) % 5 === 0;
 
@@ -163,7 +232,15 @@ function frenchSentence(draw) {
     const [english, other] = pick(draw, Object.entries(words));
     return pick(draw, [`In French, ${english} is ${other}.`, `The French word for ${english} is ${other}.`]);
   }
-  if (kind === 1) return pick(draw, ["Paris est la capitale de la France.", "La France est un beau pays.", "Il fait froid en hiver.", "Bonjour, je suis content de vous voir.", "Nous avons un petit jardin et une grande maison.", "Elle parle avec le roi et la reine."]);
+  if (kind === 1)
+    return pick(draw, [
+      "Paris est la capitale de la France.",
+      "La France est un beau pays.",
+      "Il fait froid en hiver.",
+      "Bonjour, je suis content de vous voir.",
+      "Nous avons un petit jardin et une grande maison.",
+      "Elle parle avec le roi et la reine.",
+    ]);
   const gender = draw.integer(2);
   const [noun, adjective] = [draw.integer(12), draw.integer(8)];
   if (heldFrench(noun, adjective)) return frenchSentence(draw);
@@ -204,14 +281,21 @@ export const abilities = [
         .filter(([i, j]) => i !== j && heldPair(i, j))
         .map(([i, j], at) => {
           const [first, second] = at % 2 === 0 ? [i, j] : [j, i];
-          const prompt = pick(draw, giving)(names[first], names[second], names[i], pick(draw, givingPlaces), pick(draw, gifts));
+          const prompt = pick(draw, giving)(
+            names[first],
+            names[second],
+            names[i],
+            pick(draw, givingPlaces),
+            pick(draw, gifts),
+          );
           return { prompt, answer: ` ${names[j]}`, wrong: [` ${names[i]}`] };
         }),
   },
   {
     name: "agreement",
     weight: 2,
-    title: "is or are after a noun and an attractor of the other number, for pairs of nouns never seen together; chance 50%",
+    title:
+      "is or are after a noun and an attractor of the other number, for pairs of nouns never seen together; chance 50%",
     choice: true,
     train: agreement,
     held: (draw) =>
@@ -259,7 +343,11 @@ export const abilities = [
         const ends = made.flatMap((mark, i) => (closers.includes(mark) && i > 5 ? [i] : []));
         const at = pick(draw, ends);
         const answer = ` ${made[at]}`;
-        return { prompt: made.slice(0, at).join(" "), answer, wrong: [...closers].map((mark) => ` ${mark}`).filter((mark) => mark !== answer) };
+        return {
+          prompt: made.slice(0, at).join(" "),
+          answer,
+          wrong: [...closers].map((mark) => ` ${mark}`).filter((mark) => mark !== answer),
+        };
       }),
   },
   {

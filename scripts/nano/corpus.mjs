@@ -40,7 +40,9 @@ export async function documents(options = {}) {
     .filter(Boolean)
     .flatMap((line) => JSON.parse(line).texts.map(plain));
   const whale = (await readCorpus("moby-dick", options)).flatMap(({ text }) => pieces(text));
-  const speeches = (await readCorpus("state-of-the-union", options)).filter(({ name }) => name >= "1945").flatMap(({ text }) => pieces(text));
+  const speeches = (await readCorpus("state-of-the-union", options))
+    .filter(({ name }) => name >= "1945")
+    .flatMap(({ text }) => pieces(text));
   const draw = random(11);
   const taught = Array.from({ length: 110_000 }, () =>
     Array.from({ length: 1 + draw.integer(3) }, () => taughtSentence(draw)).join(" "),
@@ -78,5 +80,10 @@ export function stream(encode, { stories, prose, taught }) {
     known.set(text, found);
     return found;
   };
-  return joinDocuments((function* () { for (const i of order) yield ids(all[i]); })(), 0);
+  return joinDocuments(
+    (function* () {
+      for (const i of order) yield ids(all[i]);
+    })(),
+    0,
+  );
 }

@@ -64,9 +64,15 @@ async function main([file, limit = "1200000"]) {
   const text = existsSync(file) ? readFileSync(file, "utf8") : "";
   const whole = text.slice(0, text.lastIndexOf("\n") + 1);
   if (whole.length < text.length) truncateSync(file, Buffer.byteLength(whole));
-  const lines = whole.split("\n").filter(Boolean).map((line) => JSON.parse(line));
+  const lines = whole
+    .split("\n")
+    .filter(Boolean)
+    .map((line) => JSON.parse(line));
   let characters = lines.reduce((sum, { texts }) => sum + texts.join("").length, 0);
-  const model = await open("smollm2", { prepack: true, onProgress: (event) => event.kind === "notice" && console.error(event.message) });
+  const model = await open("smollm2", {
+    prepack: true,
+    onProgress: (event) => event.kind === "notice" && console.error(event.message),
+  });
   for (let batch = lines.length; characters < Number(limit); batch++) {
     const draw = random(2024, batch);
     const pick = (list) => list[draw.integer(list.length)];
@@ -81,7 +87,9 @@ async function main([file, limit = "1200000"]) {
     characters += texts.join("").length;
     const tokens = made.reduce((sum, { ids }) => sum + ids.length, 0);
     const seconds = (performance.now() - started) / 1000;
-    console.error(`batch ${batch}: ${texts.length} texts, ${characters} characters, ${(tokens / seconds).toFixed(0)} tokens/s`);
+    console.error(
+      `batch ${batch}: ${texts.length} texts, ${characters} characters, ${(tokens / seconds).toFixed(0)} tokens/s`,
+    );
   }
   await model.close();
 }
