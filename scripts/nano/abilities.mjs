@@ -134,7 +134,8 @@ const links = "near,behind,next to,with,beside,in front of".split(",");
 const states = "old,new,small,big,here,red,beautiful,lost,nice,white".split(",");
 const heldNouns = (i, j) => (i + 2 * j) % 5 === 0;
 
-const listWords =
+/** The words of repeated lists. */
+export const listWords =
   "apple river stone lamp window garden silver horse music winter paper bridge candle forest button mirror pencil basket hammer pillow rocket island ladder kettle blanket feather bottle carpet".split(
     " ",
   );
@@ -273,7 +274,7 @@ export const abilities = [
   {
     name: "indirect objects",
     weight: 3,
-    title: "who gets the gift, for pairs of names never seen in these roles; chance 50%",
+    title: "who gets the gift, for pairs of names never seen in these roles",
     choice: true,
     train: sentenceOfGiving,
     held: (draw) =>
@@ -294,8 +295,7 @@ export const abilities = [
   {
     name: "agreement",
     weight: 2,
-    title:
-      "is or are after a noun and an attractor of the other number, for pairs of nouns never seen together; chance 50%",
+    title: "is or are after a noun and an attractor of the other number, for pairs of nouns never seen together",
     choice: true,
     train: agreement,
     held: (draw) =>
@@ -334,13 +334,14 @@ export const abilities = [
   {
     name: "brackets",
     weight: 2,
-    title: "which of three brackets closes, up to 4 deep; chance 33%",
+    title: "which of three brackets closes, up to 4 deep, after 12 marks or more",
     choice: true,
     train: (draw) => `${dyck(draw, 6 + draw.integer(12)).join(" ")}.`,
     held: (draw) =>
       Array.from({ length: 100 }, () => {
         const made = dyck(draw, 14);
-        const ends = made.flatMap((mark, i) => (closers.includes(mark) && i > 5 ? [i] : []));
+        // shorter beginnings are few: many of them are taught
+        const ends = made.flatMap((mark, i) => (closers.includes(mark) && i >= 12 ? [i] : []));
         const at = pick(draw, ends);
         const answer = ` ${made[at]}`;
         return {
@@ -353,7 +354,7 @@ export const abilities = [
   {
     name: "French",
     weight: 2,
-    title: "the adjective's gender, for pairs of noun and adjective never seen together; chance 50%",
+    title: "the adjective's gender, for pairs of noun and adjective never seen together",
     choice: true,
     train: frenchSentence,
     held: () =>

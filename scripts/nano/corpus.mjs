@@ -17,7 +17,7 @@ const plain = (text) =>
     .replace(/[ \t]+/g, " ")
     .trim();
 
-/** Paragraphs joined to pieces of some 1,000 characters. */
+/** Paragraphs joined to pieces of at most 1,000 characters, longer where one paragraph is. */
 function pieces(text) {
   const made = [];
   let piece = "";

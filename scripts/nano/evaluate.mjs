@@ -1,15 +1,28 @@
 /** What a checkpoint of nano can do: accuracy of each ability on held-out items, and how its heads attend on repetitions. */
+import { shuffled } from "../../dist/data/index.js";
 import { open } from "../../dist/model/index.js";
 import { random } from "../../dist/runtime/index.js";
-import { abilities } from "./abilities.mjs";
+import { abilities, listWords } from "./abilities.mjs";
 
-/** Accuracy by ability (greedy text begins with the answer, or the answer's token beats the wrong ones), and induction. */
+/** The tokens before it are the mark that ends documents, single bytes, and the first pairs of letters. */
+const firstMerged = 300;
+
+/**
+ * Accuracy by ability (greedy text begins with the answer, or the answer's token beats the wrong ones), and the induction
+ * score of each head [layer][head]: on the words that it is taught to repeat, and on any tokens of its vocabulary.
+ */
 export async function evaluate(reference) {
   const model = await open(reference);
   try {
     const accuracy = {};
     for (const ability of abilities) accuracy[ability.name] = await accuracyOf(model, ability);
-    return { accuracy, induction: await inductionScores(model) };
+    const word = (text) => model.tokenizer.encode(` ${text}`, { bos: false })[0].id;
+    const vocabulary = Array.from({ length: model.config.vocabulary - firstMerged }, (_, i) => firstMerged + i);
+    const induction = {
+      words: await inductionScores(model, { ids: listWords.map(word), length: 8 }),
+      tokens: await inductionScores(model, { ids: vocabulary, length: 30 }),
+    };
+    return { accuracy, induction };
   } finally {
     await model.close();
   }
@@ -51,14 +64,15 @@ async function rightChoices(model, items) {
 }
 
 /**
- * The induction score of each head [layer][head] (Olsson et al. 2022): on random tokens that come twice, the attention from
- * a token's second time to what followed its first.
+ * The induction score of each head [layer][head] (Olsson et al. 2022): on different random tokens that come twice, the
+ * attention from a token's second time to what followed its first. A head that looks at all equally scores about
+ * 1 / (1.5 * length).
  */
-async function inductionScores(model) {
+async function inductionScores(model, { ids, length }) {
   const draw = random(123);
-  const length = 30;
-  const prompts = Array.from({ length: 8 }, () => {
-    const half = Array.from({ length }, () => 300 + draw.integer(model.config.vocabulary - 300));
+  const prompts = Array.from({ length: 16 }, () => {
+    const order = shuffled(ids.length, { seed: draw.integer(1 << 30) });
+    const half = Array.from(order.subarray(0, length), (i) => ids[i]);
     return [0, ...half, ...half];
   });
   const { sites } = await model.record(prompts, "layers.*.attn.pattern");

@@ -2,10 +2,11 @@
  * `npm run train:nano`: makes nano, the small language model of this package, from its first random number. Every stage
  * goes on where it was stopped, and the same seed gives the same bits on the same machine.
  *
- *   node scripts/nano/train.mjs [--work FOLDER] [--steps N] [--stop N] [--out FOLDER]
+ *   node scripts/nano/train.mjs [--work FOLDER] [--steps N] [--stop N] [--out FOLDER] [--card FILE]
  */
 import { existsSync, mkdirSync, readFileSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
+import { fileURLToPath } from "node:url";
 import { parseArgs } from "node:util";
 import { tokenBatches, tokenRows } from "../../dist/data/index.js";
 import { trace } from "../../dist/graph/index.js";
@@ -21,6 +22,7 @@ import {
 } from "../../dist/learn/index.js";
 import { tokenizerFromFiles, writeModel } from "../../dist/model/index.js";
 import { createRuntime } from "../../dist/runtime/index.js";
+import { formatted } from "../formatted.mjs";
 import { documents, makeTokenizer, stream } from "./corpus.mjs";
 import { evaluate } from "./evaluate.mjs";
 import { configuration, context, firstWeights, loss, tokenizerConfiguration } from "./model.mjs";
@@ -30,7 +32,8 @@ const { values: options } = parseArgs({
     work: { type: "string", default: "nano-training" },
     steps: { type: "string", default: "2400" },
     stop: { type: "string" },
-    out: { type: "string", default: new URL("../../models/nano", import.meta.url).pathname },
+    out: { type: "string", default: fileURLToPath(new URL("../../models/nano", import.meta.url)) },
+    card: { type: "string", default: fileURLToPath(new URL("card.json", import.meta.url)) },
   },
 });
 const steps = Number(options.steps);
@@ -104,31 +107,38 @@ async function main() {
   await runtime.close();
   if (result.step < steps) return;
 
-  const write = (folder, weights, precision) =>
-    writeModel(folder, {
-      config: configuration,
-      weights: new Map(Object.entries(weights)),
-      precision,
-      files: { "tokenizer.json": tokenizerFile, "tokenizer_config.json": tokenizerConfiguration },
-    });
-  await write(options.out, result.parameters, "float16");
+  await writeNano(options.out, result.parameters, "float16", tokenizerFile);
+  await measure(step, result.history, tokenizerFile);
+}
+
+/** Writes weights as a model's folder. */
+function writeNano(folder, weights, precision, tokenizerFile) {
+  return writeModel(folder, {
+    config: configuration,
+    weights: new Map(Object.entries(weights)),
+    precision,
+    files: { "tokenizer.json": tokenizerFile, "tokenizer_config.json": tokenizerConfiguration },
+  });
+}
+
+/** Measures the checkpoints that stayed and what is shipped, for the card. */
+async function measure(step, history, tokenizerFile) {
   const measured = [];
   for (const at of [...new Set(kept)].filter((one) => one <= steps)) {
     const { state } = await readCheckpoint(join(options.work, "checkpoints"), { step: at });
     const folder = join(options.work, "models", String(at));
-    await write(folder, step.parameters(state), "float32");
+    await writeNano(folder, step.parameters(state), "float32", tokenizerFile);
     measured.push({ step: at, ...(await evaluate(folder)) });
-    console.error(JSON.stringify(measured.at(-1)));
+    console.error(`step ${at}: ${JSON.stringify(measured.at(-1).accuracy)}`);
   }
-  const history = Object.fromEntries(
-    [...result.history].filter(([name]) => name === "loss" || name.startsWith("validation.")),
-  );
+  const curves = [...history].filter(([name]) => name === "loss" || name.startsWith("validation."));
   const shipped = await evaluate(options.out);
-  writeFileSync(
-    join(options.work, "card.json"),
-    JSON.stringify({ tokens: steps * rows * context, history, measured, shipped }),
-  );
+  const card = { tokens: steps * rows * context, history: Object.fromEntries(curves), measured, shipped };
+  writeFileSync(options.card, formatted(JSON.stringify(card, rounded), "scripts/nano/card.json"));
 }
+
+/** Four digits are what the card shows at most. */
+const rounded = (_, value) => (typeof value === "number" ? Number(value.toPrecision(4)) : value);
 
 /** Mean loss of held-out rows of each kind, in nats a token. */
 function makeValidation(runtime, heldOut) {

@@ -1,4 +1,6 @@
 /** The data room: datasets and signals, as batches that are functions of the step's number. */
+
+export * from "./audio/index.js";
 export {
   type Augmentation,
   type Batch,
@@ -10,4 +12,5 @@ export {
   split,
   takeRows,
 } from "./batches.js";
+export * from "./images/index.js";
 export * from "./text/index.js";

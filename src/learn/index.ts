@@ -1,6 +1,9 @@
 /** The learn room: parameters, losses, optimizers, training steps, checkpoints, recordings of training. */
+export * from "./adapt/index.js";
 export { type Checkpoint, type CheckpointOptions, checkpointSteps, readCheckpoint } from "./checkpoint.js";
 export { type Clip, clipGradients } from "./clip.js";
+export * from "./environments/index.js";
+export { type Fans, fansOf, type Initialiser, initialisers } from "./initialisers.js";
 export * from "./losses/index.js";
 export type { Optimizer, Update, Updated } from "./optimizer.js";
 export * from "./optimizers/index.js";

@@ -45,13 +45,13 @@ export interface StepContext {
 }
 
 /** A loss with what goes beside it. */
-export interface LossResult<S extends Parameters = Parameters> {
+export interface LossResult {
   /** What is minimised: a scalar. */
   readonly loss: Value;
   /** Scalars to watch, by name. */
   readonly metrics?: Readonly<Record<string, Value>>;
-  /** The next state, where the step has one. */
-  readonly state?: Traced<S>;
+  /** The next state, in the structure of the state, where the step has one. */
+  readonly state?: object;
 }
 
 /** What a step is made of, whatever the structure of its parameters. */
@@ -85,11 +85,11 @@ export interface StepDefinition<P extends Parameters, S extends Parameters = rea
   readonly parameters: P;
   /** The loss of a batch, traced once. */
   readonly loss: (
-    parameters: Traced<P>,
+    parameters: NoInfer<Traced<P>>,
     batch: Readonly<Record<string, Value>>,
     context: StepContext,
-    state: Traced<S>,
-  ) => Value | LossResult<S>;
+    state: NoInfer<Traced<S>>,
+  ) => Value | LossResult;
   /** What the forward pass moves and no gradient does: running statistics. */
   readonly state?: S;
 }
@@ -102,7 +102,7 @@ interface AnyDefinition extends StepOptions {
     batch: Readonly<Record<string, Value>>,
     context: StepContext,
     state: unknown,
-  ) => Value | { readonly loss: Value; readonly metrics?: Readonly<Record<string, Value>>; readonly state?: unknown };
+  ) => Value | LossResult;
   readonly state?: Parameters;
 }
 
@@ -243,10 +243,7 @@ function editedLoss(definition: AnyDefinition): Graph {
 
 const isValue = (made: object): made is Value => "node" in made;
 
-function lossOutputs(
-  result: Exclude<ReturnType<AnyDefinition["loss"]>, Value>,
-  state: ReadonlyMap<string, Tensor>,
-): Record<string, Value> {
+function lossOutputs(result: LossResult, state: ReadonlyMap<string, Tensor>): Record<string, Value> {
   const { loss, metrics = {} } = result;
   if (loss.shape.length > 0 || loss.dtype !== "float32")
     throw usageError(
@@ -266,7 +263,7 @@ function lossOutputs(
   return Object.fromEntries([
     ["loss", loss],
     ...prefixed("metric.", Object.entries(metrics)),
-    ...prefixed(prefixes.state, next),
+    ...prefixed("next.", next),
   ]);
 }
 
@@ -401,10 +398,7 @@ function part(graph: Graph, own: Values, { fixed, key, step, batch, state, wants
   const found = pullback(new Map([[loss, constantLike(loss, 1)]]), [...own.values()]);
   return {
     rows: new Map([...values].filter(([name]) => name === "loss" || name.startsWith("metric."))),
-    state: unprefixed(
-      prefixes.state,
-      new Map([...graph.outputs.keys()].map((name) => [name, values.get(name) as Value])),
-    ),
+    state: unprefixed("next.", new Map([...graph.outputs.keys()].map((name) => [name, values.get(name) as Value]))),
     wanted: new Map([...wants.keys()].map((name) => [name, values.get(name) as Value])),
     gradients: new Map([...own.keys()].map((name, i) => [name, found[i] as Value])),
   };

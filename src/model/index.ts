@@ -42,6 +42,7 @@ export {
 export type { ComputeContext } from "./context.js";
 export { type Activation, type DecoderConfig, decoderWeights } from "./decoder/config.js";
 export { type DecoderOptions, decoder } from "./decoder/decoder.js";
+export { initialWeights } from "./decoder/initial.js";
 export { readSafetensors, type WeightPlan, writeSafetensors } from "./formats/index.js";
 export type { FinishReason, GenerateOptions, Generation } from "./generate.js";
 export type { GradientOptions, Gradients } from "./gradient.js";

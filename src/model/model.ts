@@ -4,7 +4,7 @@
  */
 import { failure, nearestNames, usageError } from "../errors.js";
 import { input, type Value } from "../graph/index.js";
-import { elementCount, type HostStatistics, type Tensor, toNumbers } from "../runtime/index.js";
+import { elementCount, type HostStatistics, type MappedWeights, type Tensor, toNumbers } from "../runtime/index.js";
 import type { Clamp, ClampValue } from "./clamps.js";
 import { type ComputeContext, computeContext } from "./context.js";
 import { bindClamp, compileCall, type PreparedCall, prepareCall, runPrompt, type ViewState } from "./core.js";
@@ -49,6 +49,10 @@ export interface Weights {
   readonly shapes: ReadonlyMap<string, readonly number[]>;
   /** The `.safetensors` file that sessions map: the model's own weights in float32 under these names. */
   readonly path: string;
+  /** Where each weight lies in that file. */
+  readonly file: MappedWeights;
+  /** Values of this view that take the place of the file's. */
+  readonly replaced: ReadonlyMap<string, Tensor>;
   /** Values, float32. Throws for an unknown name. */
   get(name: string): Promise<Tensor<"float32">>;
 }
@@ -314,6 +318,8 @@ function weightsOf({ core, weights }: ViewState): Weights {
   return {
     shapes,
     path: core.file.path,
+    file: core.file,
+    replaced: weights,
     async get(name) {
       if (!shapes.has(name))
         throw usageError(

@@ -2,7 +2,9 @@
  * Byte-pair encoding learned from text (Sennrich et al. 2016; on bytes, as GPT-2 has it): the pair of neighbours that
  * occurs most often becomes one token, again and again. What comes out is a `tokenizer.json`.
  */
-import { usageError } from "../../errors.js";
+import { messageOf, usageError } from "../../errors.js";
+import { type CountedWord, countPairs, keyLimit, mergePair, nextPair } from "./pairs.js";
+import { type BpeTokenizer, gptPattern, tokenizerFile } from "./tokenizerFile.js";
 
 export interface BpeOptions {
   /** Tokens in all: the 256 bytes, the merges, and the special ones. */
@@ -11,10 +13,13 @@ export interface BpeOptions {
   readonly special?: readonly string[];
   /** Pairs that occur more seldom are not merged; 2 unless given. */
   readonly least?: number;
+  /**
+   * What text is cut by before pairs are counted, as a regular expression that JavaScript (with the flag `u`) and Rust's
+   * `tokenizers` read alike; text between two matches is a piece too. Unless given, GPT-2's: contractions, and runs of
+   * letters, digits or signs with the space before them.
+   */
+  readonly pattern?: string;
 }
-
-/** What GPT-2 splits text by: contractions, and runs of letters, digits or signs with the space before them. */
-const words = /'s|'t|'re|'ve|'m|'ll|'d| ?\p{L}+| ?\p{N}+| ?[^\s\p{L}\p{N}]+|\s+(?!\S)|\s+/gu;
 
 /** GPT-2's letters for the bytes: printable ones as they are, others moved past 255. */
 const letters = byteLetters();
@@ -27,156 +32,90 @@ function byteLetters(): string[] {
   });
 }
 
-interface Word {
-  readonly count: number;
-  parts: number[];
+/**
+ * Learns a byte-level BPE from texts, which are read once and not kept, and returns it as the contents of a
+ * `tokenizer.json`. The same texts give the same merges as Hugging Face's trainer: of pairs that occur equally often, the
+ * one of lower ids comes first. Where no pair is left that occurs `least` times, the vocabulary stays smaller.
+ *
+ * @throws usage error for a vocabulary without room for the bytes, special tokens that occur twice, a pattern that is none,
+ *   or no text
+ */
+export function trainBpe(texts: Iterable<string>, options: BpeOptions): BpeTokenizer {
+  const words = wordCounter(options);
+  for (const text of texts) words.read(text);
+  return learn(words.counted, options);
 }
 
-/**
- * Learns a byte-level BPE from texts and returns it as the contents of a `tokenizer.json`. The same texts give the same
- * merges as Hugging Face's trainer: ties go to the pair of lower ids.
- */
-export function trainBpe(texts: Iterable<string>, { vocabulary, special = [], least = 2 }: BpeOptions): BpeTokenizer {
-  const room = vocabulary - special.length - 256;
-  if (!Number.isInteger(vocabulary) || room < 0)
-    throw usageError(`a vocabulary of ${vocabulary} has no room for 256 bytes and ${special.length} special tokens`);
+/** `trainBpe` of texts that come one after the other, such as the documents of files. */
+export async function trainBpeStream(texts: AsyncIterable<string>, options: BpeOptions): Promise<BpeTokenizer> {
+  const words = wordCounter(options);
+  for await (const text of texts) words.read(text);
+  return learn(words.counted, options);
+}
+
+/** Checks the options, and counts the pieces that texts are cut into. */
+function wordCounter({ vocabulary, special = [], pattern = gptPattern }: BpeOptions) {
+  if (!Number.isInteger(vocabulary) || vocabulary < special.length + 256 || vocabulary > keyLimit)
+    throw usageError(
+      `a vocabulary of ${vocabulary} has no room for 256 bytes and ${special.length} special tokens, or more than ${keyLimit}`,
+    );
+  const odd = special.find((token, at) => token === "" || letters.includes(token) || special.indexOf(token) < at);
+  if (odd !== undefined)
+    throw usageError(`"${odd}" can't be a special token: it is empty, occurs twice, or is a byte's letter`);
+  const expression = expressionOf(pattern);
+  const counted = new Map<string, number>();
+  const add = (piece: string) => {
+    if (piece !== "") counted.set(piece, (counted.get(piece) ?? 0) + 1);
+  };
+  const read = (text: string) => {
+    let at = 0;
+    for (const { 0: match, index } of text.matchAll(expression)) {
+      add(text.slice(at, index));
+      add(match);
+      at = index + match.length;
+    }
+    add(text.slice(at));
+  };
+  return { counted, read };
+}
+
+function expressionOf(pattern: string): RegExp {
+  try {
+    return new RegExp(pattern, "gu");
+  } catch (error) {
+    throw usageError(`the pattern ${pattern} is no regular expression: ${messageOf(error)}`, error);
+  }
+}
+
+function learn(counted: ReadonlyMap<string, number>, options: BpeOptions): BpeTokenizer {
+  const { vocabulary, special = [], least = 2, pattern } = options;
+  if (counted.size === 0) throw usageError("there is no text to learn tokens from");
   // Ids as Hugging Face gives them: specials, then the byte letters in the order of their code points, then merges.
   const alphabet = [...letters].sort((a, b) => (a.codePointAt(0) as number) - (b.codePointAt(0) as number));
   const tokens = [...special, ...alphabet];
-  const idOfByte = letters.map((letter) => special.length + alphabet.indexOf(letter));
-  const counted = countWords(texts);
-  if (counted.size === 0) throw usageError("there is no text to learn tokens from");
-  const encoder = new TextEncoder();
-  const list = [...counted].map(
-    ([text, count]): Word => ({ count, parts: Array.from(encoder.encode(text), (byte) => idOfByte[byte] as number) }),
-  );
-  const pairs = new PairCounts(list);
+  const ids = new Map(tokens.map((token, id) => [token, id]));
+  const counts = countPairs(bytesOf(counted, (letter) => ids.get(letter) as number));
   const merges: string[] = [];
-  for (let i = 0; i < room; i++) {
-    const best = pairs.best(least);
-    if (best === undefined) break;
-    const [left, right] = best;
-    merges.push(`${tokens[left]} ${tokens[right]}`);
-    tokens.push(`${tokens[left]}${tokens[right]}`);
-    pairs.merge(left, right, tokens.length - 1);
+  while (ids.size < vocabulary) {
+    const pair = nextPair(counts, least);
+    if (pair === undefined) break;
+    const [left, right] = [tokens[pair.left] as string, tokens[pair.right] as string];
+    // Two ways may lead to one token ("ab" + "c", "a" + "bc"): it keeps its first id.
+    const known = ids.get(left + right);
+    const token = known ?? tokens.push(left + right) - 1;
+    ids.set(left + right, token);
+    merges.push(`${left} ${right}`);
+    mergePair(counts, pair, token);
   }
-  return tokenizerFile(tokens, merges, special);
+  return tokenizerFile({ tokens, merges, special, ...(pattern === undefined ? {} : { pattern }) });
 }
 
-function countWords(texts: Iterable<string>): Map<string, number> {
-  const counted = new Map<string, number>();
-  for (const text of texts) {
-    for (const [word] of text.matchAll(words)) counted.set(word, (counted.get(word) ?? 0) + 1);
-  }
-  return counted;
-}
-
-/** Two ids as one number. */
-const keyOf = (left: number, right: number) => left * 2 ** 21 + right;
-
-/** How often each pair of neighbours occurs, kept up to date merge by merge. */
-class PairCounts {
-  readonly #words: readonly Word[];
-  readonly #counts = new Map<number, number>();
-  /** Words in which a pair has occurred. */
-  readonly #places = new Map<number, Set<number>>();
-
-  constructor(list: readonly Word[]) {
-    this.#words = list;
-    for (const [at, { parts, count }] of list.entries()) {
-      for (let i = 0; i + 1 < parts.length; i++) this.#change(parts[i] as number, parts[i + 1] as number, count, at);
-    }
-  }
-
-  #change(left: number, right: number, by: number, at: number): void {
-    const key = keyOf(left, right);
-    this.#counts.set(key, (this.#counts.get(key) ?? 0) + by);
-    if (by < 0) return;
-    const places = this.#places.get(key) ?? new Set();
-    places.add(at);
-    this.#places.set(key, places);
-  }
-
-  /** The pair that occurs most often, of equals the one of lower ids. */
-  best(least: number): readonly [number, number] | undefined {
-    let [found, most] = [-1, least - 1];
-    for (const [key, count] of this.#counts) {
-      if (count > most || (count === most && found >= 0 && key < found)) [found, most] = [key, count];
-    }
-    return found < 0 ? undefined : [Math.floor(found / 2 ** 21), found % 2 ** 21];
-  }
-
-  merge(left: number, right: number, token: number): void {
-    for (const at of this.#places.get(keyOf(left, right)) ?? []) {
-      const word = this.#words[at] as Word;
-      const before = word.parts;
-      const after = joinPairs(before, left, right, token);
-      if (after.length === before.length) continue;
-      for (let i = 0; i + 1 < before.length; i++)
-        this.#change(before[i] as number, before[i + 1] as number, -word.count, at);
-      for (let i = 0; i + 1 < after.length; i++)
-        this.#change(after[i] as number, after[i + 1] as number, word.count, at);
-      word.parts = after;
-    }
-    this.#counts.delete(keyOf(left, right));
-    this.#places.delete(keyOf(left, right));
-  }
-}
-
-function joinPairs(parts: readonly number[], left: number, right: number, token: number): number[] {
-  const joined: number[] = [];
-  for (let i = 0; i < parts.length; i++) {
-    if (parts[i] === left && parts[i + 1] === right) {
-      joined.push(token);
-      i++;
-    } else {
-      joined.push(parts[i] as number);
-    }
-  }
-  return joined;
-}
-
-/** The contents of a `tokenizer.json` of a byte-level BPE. */
-export interface BpeTokenizer {
-  readonly version: string;
-  readonly added_tokens: readonly { readonly id: number; readonly content: string; readonly special: boolean }[];
-  readonly model: {
-    readonly type: "BPE";
-    readonly vocab: Readonly<Record<string, number>>;
-    readonly merges: readonly string[];
-  };
-}
-
-function tokenizerFile(tokens: readonly string[], merges: readonly string[], special: readonly string[]): BpeTokenizer {
-  const plain = { type: "ByteLevel", add_prefix_space: false, trim_offsets: true, use_regex: true };
-  const file = {
-    version: "1.0",
-    truncation: null,
-    padding: null,
-    added_tokens: special.map((content, id) => ({
-      id,
-      content,
-      single_word: false,
-      lstrip: false,
-      rstrip: false,
-      normalized: false,
-      special: true,
-    })),
-    normalizer: null,
-    pre_tokenizer: plain,
-    post_processor: null,
-    decoder: plain,
-    model: {
-      type: "BPE" as const,
-      dropout: null,
-      unk_token: null,
-      continuing_subword_prefix: null,
-      end_of_word_suffix: null,
-      fuse_unk: false,
-      byte_fallback: false,
-      vocab: Object.fromEntries(tokens.map((token, id) => [token, id])),
-      merges,
-    },
-  };
-  return file;
+/** Each word as the ids of its bytes. */
+function bytesOf(counted: ReadonlyMap<string, number>, idOf: (letter: string) => number): CountedWord[] {
+  const encoder = new TextEncoder();
+  const idOfByte = letters.map(idOf);
+  return [...counted].map(([text, count]) => ({
+    count,
+    parts: Array.from(encoder.encode(text), (byte) => idOfByte[byte] as number),
+  }));
 }

@@ -3,13 +3,16 @@ import { usageError } from "../../errors.js";
 import {
   abs,
   add,
+  and,
+  argMax,
   cast,
+  customGradient,
   div,
+  equal,
   exp,
   formatShape,
   gather,
   gatherElements,
-  less,
   log1p,
   logSoftmax,
   max,
@@ -20,6 +23,7 @@ import {
   reduceMean,
   reduceSum,
   relu,
+  scatterElements,
   sigmoid,
   squeeze,
   sub,
@@ -64,7 +68,7 @@ export function crossEntropy(
     );
   const counted = notEqual(targets, ignore);
   const labels = where(counted, targets, 0);
-  const own = neg(squeeze(gatherElements(logProbabilities, unsqueeze(labels, last), last), last));
+  const own = surprise(logits, labels);
   const mask = cast(counted, "float32");
   const weights = classWeights === undefined ? mask : mul(mask, gather(classWeights, labels));
   const hard = mul(own, weights);
@@ -77,15 +81,31 @@ export function crossEntropy(
   return reduced(mixed, reduction, weights);
 }
 
-/** How many labels, int64 [...], are the largest of their logits [..., classes], as a share; `ignore` counts nothing. */
-export function accuracy(logits: Value, labels: Value, { ignore = -100 }: { readonly ignore?: number } = {}): Value {
+/**
+ * -log softmax(logits) at the labels, int64 of the leading shape. The gradient, softmax minus one at the label, is written
+ * out: derived step by step, it and the loss take 20 ms instead of 11 on logits [2048, 4096].
+ */
+function surprise(logits: Value, labels: Value): Value {
   const last = logits.shape.length - 1;
+  const at = unsqueeze(labels, last);
+  const own = customGradient(
+    (x) => neg(squeeze(gatherElements(logSoftmax(x as Value), at, last), last)),
+    ({ inputs: [x], gradient }) => {
+      const weight = unsqueeze(gradient, last);
+      return [scatterElements(mul(exp(logSoftmax(x as Value)), weight), at, neg(weight), last, "add")];
+    },
+  );
+  return own(logits);
+}
+
+/**
+ * The share of labels, int64 [...], whose logit is the largest of their row of logits [..., classes] (the first, where two
+ * are equal); `ignore` counts nothing.
+ */
+export function accuracy(logits: Value, labels: Value, { ignore = -100 }: { readonly ignore?: number } = {}): Value {
   const counted = notEqual(labels, ignore);
-  const chosen = unsqueeze(where(counted, labels, 0), last);
-  const own = gatherElements(logits, chosen, last);
-  const above = cast(less(own, logits), "float32");
-  const best = mul(cast(less(reduceSum(above, [last]), 0.5), "float32"), cast(counted, "float32"));
-  return div(reduceSum(best, allAxes(best)), max(reduceSum(cast(counted, "float32"), allAxes(counted)), 1));
+  const right = cast(and(equal(argMax(logits, logits.shape.length - 1), labels), counted), "float32");
+  return div(reduceSum(right, allAxes(right)), max(reduceSum(cast(counted, "float32"), allAxes(counted)), 1));
 }
 
 /** Binary cross-entropy of logits against targets from 0 to 1, in nats; `positiveWeight` multiplies the loss of ones. */
@@ -95,8 +115,9 @@ export function binaryCrossEntropy(
   { reduction = "mean", positiveWeight }: ReductionOptions & { readonly positiveWeight?: number } = {},
 ): Value {
   requireSameShape("binaryCrossEntropy", logits, targets);
-  // -t log s(x) - (1 - t) log(1 - s(x)), where log(1 + exp(-x)) = max(-x, 0) + log(1 + exp(-|x|))
-  const soft = add(relu(neg(logits)), log1p(exp(neg(abs(logits)))));
+  // -t log s(x) - (1 - t) log(1 - s(x)), where log(1 + exp(-x)) = max(-x, 0) + log(1 + exp(-|x|)). `max` halves its slope
+  // at 0, where every output starts that begins with zero weights; `relu` would give it none.
+  const soft = add(max(neg(logits), 0), log1p(exp(neg(abs(logits)))));
   const rest = mul(sub(1, targets), logits);
   if (positiveWeight === undefined) return reduced(add(rest, soft), reduction);
   return reduced(add(rest, mul(soft, add(mul(targets, positiveWeight - 1), 1))), reduction);
@@ -116,7 +137,8 @@ export function focalLoss(
   const p = sigmoid(logits);
   const right = add(mul(p, targets), mul(sub(1, p), sub(1, targets)));
   const weights = add(mul(targets, alpha), mul(sub(1, targets), 1 - alpha));
-  return reduced(mul(mul(losses, pow(sub(1, right), gamma)), weights), reduction);
+  const wrong = max(sub(1, right), 1e-12); // a power below 1 has no slope at 0
+  return reduced(mul(mul(losses, pow(wrong, gamma)), weights), reduction);
 }
 
 /**

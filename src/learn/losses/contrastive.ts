@@ -4,7 +4,7 @@ import { usageError } from "../../errors.js";
 import {
   add,
   cast,
-  constant,
+  concat,
   div,
   equal,
   eye,
@@ -25,11 +25,11 @@ import {
   type Value,
   where,
 } from "../../graph/index.js";
-import { tensorOf } from "../../runtime/index.js";
 import { crossEntropy } from "./classification.js";
 import { requireSameShape } from "./shared.js";
 
-const unit = (x: Value) => div(x, max(sqrt(reduceSum(mul(x, x), [1], { keepDims: true })), 1e-12));
+/** Rows of length 1. The bound lies under the root, which has no slope at 0: a row of zeros gets finite gradients. */
+const unit = (x: Value) => div(x, sqrt(max(reduceSum(mul(x, x), [1], { keepDims: true }), 1e-24)));
 const similarities = (a: Value, b: Value) => matmul(a, transpose(b, [1, 0]));
 
 /**
@@ -76,6 +76,16 @@ export function supervisedContrastive(
 }
 
 /**
+ * NT-Xent (Chen et al. 2020, SimCLR) of two views [examples, width]: every one of the 2 n embeddings against all others,
+ * its other view the only match.
+ */
+export function ntXent(a: Value, b: Value, options: { readonly temperature?: number } = {}): Value {
+  requireSameShape("ntXent", a, b);
+  const examples = range(a.shape[0] as number);
+  return supervisedContrastive(concat([a, b], 0), concat([examples, examples], 0), options);
+}
+
+/**
  * Barlow Twins (Zbontar et al. 2021) of two views [examples, width]: their cross-correlation is to be the identity;
  * off-diagonal squares weigh `redundancy`.
  */
@@ -116,6 +126,5 @@ export function cosineLoss(
 ): Value {
   requireSameShape("cosineLoss", a, b);
   const cosine = reduceSum(mul(unit(a), unit(b)), [1]);
-  const one = constant(tensorOf("float32", [], [1]));
-  return reduceMean(where(equal(targets, one), sub(1, cosine), relu(sub(cosine, margin))), [0]);
+  return reduceMean(where(equal(targets, 1), sub(1, cosine), relu(sub(cosine, margin))), [0]);
 }

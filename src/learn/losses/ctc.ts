@@ -7,14 +7,14 @@ import {
   add,
   and,
   cast,
-  concat,
-  constant,
   div,
   equal,
   exp,
   expand,
   formatShape,
   gatherElements,
+  greater,
+  greaterOrEqual,
   less,
   log,
   logSoftmax,
@@ -27,6 +27,7 @@ import {
   reduceMean,
   reshape,
   scan,
+  select,
   slice,
   squeeze,
   sub,
@@ -34,7 +35,6 @@ import {
   type Value,
   where,
 } from "../../graph/index.js";
-import { tensorOf } from "../../runtime/index.js";
 import { type Reduction, reduced } from "./shared.js";
 
 /** Stands for log 0: far below every sum of log-probabilities, and finite, so that gradients are. */
@@ -45,6 +45,8 @@ export interface CtcOptions {
   readonly blank?: number;
   /** "mean" divides each loss by its target's length first, as PyTorch does; "mean" unless given. */
   readonly reduction?: Reduction;
+  /** Whether a target that is too long for its input counts 0 instead of infinity. Off unless given. */
+  readonly skipImpossible?: boolean;
 }
 
 /**
@@ -56,59 +58,60 @@ export function ctcLoss(
   targets: Value,
   inputLengths: Value,
   targetLengths: Value,
-  { blank = 0, reduction = "mean" }: CtcOptions = {},
+  { blank = 0, reduction = "mean", skipImpossible = false }: CtcOptions = {},
 ): Value {
-  const [, batch, classes] = logits.shape as readonly [number, number, number];
-  const [rows, longest] = targets.shape as readonly [number, number];
-  if (logits.shape.length !== 3 || rows !== batch)
-    throw usageError(
-      `ctcLoss: logits [time, batch, classes] and targets [batch, longest]; these are ${formatShape(logits.shape)} and ${formatShape(targets.shape)}`,
-    );
-  const states = 2 * longest + 1;
-  // blank, first, blank, second, ..., blank
-  const inner = reshape(concat([unsqueeze(filled(targets, blank), 2), unsqueeze(targets, 2)], 2), [batch, 2 * longest]);
-  const spelled = concat([inner, constant(tensorOf("int64", [batch, 1], new Array<number>(batch).fill(blank)))], 1);
-  const labels = where(and(notEqual(spelled, -1), less(spelled, classes)), spelled, blank);
-  const before = pad(slice(labels, 1, 0, states - 2), 1, 2, 0, { value: blank });
-  const skips = and(notEqual(labels, blank), notEqual(labels, before));
-  const emitted = scanned(logits, labels, batch, states);
-  const start = concat([slice(constantRow(batch, states, 0), 1, 0, 1), constantRow(batch, states - 1, nothing)], 1);
-  const { carry } = scan(
-    ({ alpha, time }: { alpha: Value; time: Value }, { own, first }: { own: Value; first: Value }) => {
-      const shifted = (by: number) => pad(slice(alpha, 1, 0, states - by), 1, by, 0, { value: nothing });
-      const skip = where(skips, shifted(2), nothing);
-      const onward = logSum([alpha, shifted(1), skip]);
-      const opening = where(less(range(states), 2), 0, nothing);
-      const reached = where(equal(first, 0), expand(opening, [batch, states]), onward);
-      const next = add(reached, own);
-      const running = unsqueeze(less(time, inputLengths), 1);
-      return { carry: { alpha: where(running, next, alpha), time: add(time, 1) }, outputs: [] };
+  checkShapes(logits, targets);
+  const [time, batch, classes] = logits.shape as readonly [number, number, number];
+  const known = and(greaterOrEqual(targets, 0), less(targets, classes)); // padding may be no class at all
+  const labels = withBlanks(where(known, targets, blank), blank);
+  const states = labels.shape[1] as number;
+  const twoBefore = pad(slice(labels, 1, 0, states - 2), 1, 2, 0, { value: blank });
+  const skips = and(notEqual(labels, blank), notEqual(labels, twoBefore)); // a blank between may be left out
+  const index = expand(unsqueeze(labels, 0), [time, batch, states]);
+  const emitted = gatherElements(logSoftmax(logits), index, 2);
+  // Before the first step, all probability lies a state before the first two: it may go on to either.
+  const opening = where(less(range(states), 2), 0, nothing);
+  const first = add(expand(opening, [batch, states]), select(emitted, 0, 0));
+  const { carry: alpha } = scan(
+    (before: Value, { own, step }: { own: Value; step: Value }) => {
+      const shifted = (by: number) => pad(slice(before, 1, 0, states - by), 1, by, 0, { value: nothing });
+      const next = add(logSum([before, shifted(1), where(skips, shifted(2), nothing)]), own);
+      const running = and(less(step, unsqueeze(inputLengths, 1)), greater(step, 0));
+      return { carry: where(running, next, before) };
     },
-    {
-      carry: { alpha: start, time: constant(tensorOf("int64", [], [0])) },
-      sequences: { own: emitted, first: range(logits.shape[0] as number) },
-    },
+    { carry: first, sequences: { own: emitted, step: range(time) } },
   );
-  const last = unsqueeze(mul(targetLengths, 2), 1);
-  const ends = [last, max(sub(last, 1), 0)].map((at) => squeeze(gatherElements(carry.alpha, at, 1), 1)) as [
-    Value,
-    Value,
-  ];
-  const none = equal(targetLengths, 0); // the two ends are one state there
-  const losses = neg(logSum([ends[0], where(none, nothing, ends[1])]));
-  if (reduction !== "mean") return reduced(losses, reduction);
-  return reduceMean(div(losses, max(cast(targetLengths, "float32"), 1)), [0]);
+  return summed(endOf(alpha, targetLengths), targetLengths, reduction, skipImpossible);
 }
 
-const filled = (like: Value, value: number) => add(mul(like, 0), value);
-const constantRow = (rows: number, columns: number, value: number) =>
-  constant(tensorOf("float32", [rows, columns], new Array<number>(rows * columns).fill(value)));
+function checkShapes(logits: Value, targets: Value): void {
+  const [rows, longest] = targets.shape;
+  if (logits.shape.length === 3 && targets.shape.length === 2 && rows === logits.shape[1] && longest !== 0) return;
+  throw usageError(
+    `ctcLoss takes logits [time, batch, classes] and targets [batch, longest], not ${formatShape(logits.shape)} and ${formatShape(targets.shape)}`,
+  );
+}
 
-/** Log-probabilities of each state's label: [time, batch, states]. */
-function scanned(logits: Value, labels: Value, batch: number, states: number): Value {
-  const time = logits.shape[0] as number;
-  const index = expand(unsqueeze(labels, 0), [time, batch, states]);
-  return gatherElements(logSoftmax(logits), index, 2);
+/** blank, first, blank, second, ..., blank: [batch, 2 longest + 1]. */
+function withBlanks(targets: Value, blank: number): Value {
+  const [batch, longest] = targets.shape as readonly [number, number];
+  const pairs = pad(unsqueeze(targets, 2), 2, 1, 0, { value: blank });
+  return pad(reshape(pairs, [batch, 2 * longest]), 1, 0, 1, { value: blank });
+}
+
+/** -log of the probability to have ended in the last label or in the blank behind it: [batch]. */
+function endOf(alpha: Value, targetLengths: Value): Value {
+  const last = unsqueeze(mul(targetLengths, 2), 1);
+  const at = (state: Value) => squeeze(gatherElements(alpha, state, 1), 1);
+  const none = equal(targetLengths, 0); // the two are one there
+  return neg(logSum([at(last), where(none, nothing, at(max(sub(last, 1), 0)))]));
+}
+
+/** Losses as a number. One that stands for probability 0 becomes infinity, or 0 where it is to be skipped. */
+function summed(losses: Value, targetLengths: Value, reduction: Reduction, skipImpossible: boolean): Value {
+  const each = where(greater(losses, -nothing / 2), skipImpossible ? 0 : Infinity, losses);
+  if (reduction !== "mean") return reduced(each, reduction);
+  return reduceMean(div(each, max(cast(targetLengths, "float32"), 1)), [0]);
 }
 
 /** log sum exp of values of one shape, element by element. */

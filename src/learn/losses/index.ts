@@ -9,7 +9,7 @@ export {
   hingeLoss,
   klDivergence,
 } from "./classification.js";
-export { barlowTwins, cosineLoss, infoNce, supervisedContrastive, tripletLoss } from "./contrastive.js";
+export { barlowTwins, cosineLoss, infoNce, ntXent, supervisedContrastive, tripletLoss } from "./contrastive.js";
 export { type CtcOptions, ctcLoss } from "./ctc.js";
-export { huberLoss, meanAbsoluteError, meanSquaredError, poissonLoss } from "./regression.js";
+export { huberLoss, meanAbsoluteError, meanSquaredError, poissonLoss, smoothL1Loss } from "./regression.js";
 export type { Reduction, ReductionOptions } from "./shared.js";

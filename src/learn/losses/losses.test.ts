@@ -87,15 +87,34 @@ describe("losses", () => {
     expect(apart(found.value, one.value)).toBeGreaterThan(1e-4);
   });
 
-  it("accuracy counts the labels that are the largest, but for those ignored", async () => {
+  it("a target that no path spells is infinitely unlikely, unless it is skipped", async () => {
+    const one = cases.find(({ options }) => options.skipImpossible === true) as Case;
+    const found = await computed({ ...one, options: { reduction: "none" } });
+    expect(found.value?.data[1]).toBe(Infinity);
+    expect(found.value?.data[0]).toBeCloseTo(one.value[0] as number, 5);
+  });
+
+  it("a power below 1 has finite gradients where the sigmoid is 1 in float32", async () => {
+    const one = cases.find(({ name }) => name === "focalLoss") as Case;
+    const logits = { shape: [2, 1], data: [40, -40] };
+    const found = await computed({
+      ...one,
+      options: { gamma: 0.5 },
+      inputs: { logits },
+      fixed: { targets: { shape: [2, 1], data: [1, 0] } },
+    });
+    for (const x of found["gradient logits"]?.data ?? [Number.NaN]) expect(Math.abs(Number(x))).toBeLessThan(1e-6);
+  });
+
+  it("accuracy counts the labels that are the largest, the first of equal ones, but for those ignored", async () => {
     const graph = trace(({ logits, labels }) => ({ share: losses.accuracy(logits as Value, labels as Value) }), {
-      logits: { dtype: "float32", shape: [4, 3] },
-      labels: { dtype: "int64", shape: [4] },
+      logits: { dtype: "float32", shape: [5, 3] },
+      labels: { dtype: "int64", shape: [5] },
     });
     const { share } = await runtime.compile(graph, { weights: "fed", values: new Map() }).run({
-      logits: tensorOf("float32", [4, 3], [1, 2, 3, 3, 2, 1, 0, 5, 0, 9, 0, 0]),
-      labels: tensorOf("int64", [4], [2, 0, 2, -100]),
+      logits: tensorOf("float32", [5, 3], [1, 2, 3, 3, 2, 1, 0, 5, 0, 9, 0, 0, 0, 0, 0]),
+      labels: tensorOf("int64", [5], [2, 0, 2, -100, 1]),
     });
-    expect(share?.data[0]).toBeCloseTo(2 / 3, 6);
+    expect(share?.data[0]).toBeCloseTo(2 / 4, 6);
   });
 });

@@ -1,5 +1,5 @@
 /** Losses of numbers: squares, absolute values, and what lies between; counts. */
-import { abs, add, exp, less, log, mul, sub, type Value, where } from "../../graph/index.js";
+import { abs, add, div, exp, less, log, mul, sub, type Value, where } from "../../graph/index.js";
 import { type ReductionOptions, reduced, requireSameShape } from "./shared.js";
 
 /** (x - t)^2. */
@@ -33,6 +33,15 @@ export function huberLoss(
   const distance = abs(sub(predictions, targets));
   const near = mul(mul(distance, distance), 0.5);
   return reduced(where(less(distance, delta), near, mul(sub(distance, delta / 2), delta)), reduction);
+}
+
+/** Huber's loss over its `delta` (Girshick 2015, smooth L1): |x - t| - delta / 2 far out, whatever the delta. */
+export function smoothL1Loss(
+  predictions: Value,
+  targets: Value,
+  { delta = 1, reduction = "mean" }: ReductionOptions & { readonly delta?: number } = {},
+): Value {
+  return div(huberLoss(predictions, targets, { delta, reduction }), delta);
 }
 
 /**

@@ -1,7 +1,6 @@
 /** Adafactor (Shazeer & Stern 2018) as PyTorch writes it: the mean square of a matrix is a row times a column. */
 import {
   add,
-  clip,
   div,
   matmul,
   max,
@@ -66,18 +65,23 @@ export function adafactor({
               column: toward(state("column"), reduceMean(square, [rank - 2], { keepDims: true })),
             }
           : { square: toward(state("square"), square) };
-        const { row, column } = own;
-        const estimate =
-          row !== undefined && column !== undefined
-            ? div(matmul(row, column), clip(reduceMean(row, [rank - 2], { keepDims: true }), { min: epsilon1 }))
-            : (own.square as Value);
-        const update = div(gradient, sqrt(clip(estimate, { min: epsilon1 ** 2 })));
+        const update = div(gradient, max(rootOf(own, rank, epsilon1), epsilon1));
         const scaled = div(along, max(div(size(update), clipping), 1));
         const kept = decayed(parameter, pace, decayOf(decay, name));
         return { parameter: sub(kept, mul(update, reshape(scaled, []))), state: own };
       });
     },
   };
+}
+
+/**
+ * The root of the mean square's estimate. Of a matrix it is a product of a row's and a column's roots, which are small:
+ * that spares two passes over the matrix.
+ */
+function rootOf({ row, column, square }: Readonly<Record<string, Value>>, rank: number, epsilon: number): Value {
+  if (row === undefined || column === undefined) return sqrt(square as Value);
+  const whole = max(reduceMean(row, [rank - 2], { keepDims: true }), epsilon);
+  return matmul(sqrt(div(row, whole)), sqrt(column));
 }
 
 function startOf(name: string, { shape }: Tensor): (readonly [string, Tensor])[] {

@@ -1,5 +1,6 @@
 /** Different optimizers for different parameters. */
-import type { Optimizer, Update } from "../optimizer.js";
+import type { Value } from "../../graph/index.js";
+import type { Optimizer, Update, Updated } from "../optimizer.js";
 
 /** Whether a parameter, by its path and shape, belongs to a group. */
 export type Belongs = (name: string, shape: readonly number[]) => boolean;
@@ -17,13 +18,15 @@ export function byName(groups: readonly (readonly [Belongs, Optimizer])[], other
     name: all.map(({ name }) => name).join("+"),
     start: (parameters) =>
       new Map(
-        all.flatMap(({ start }, group) =>
-          [...start(part(parameters, group))].map(([name, x]) => [`${group}.${name}`, x] as const),
-        ),
+        all.flatMap(({ start }, group) => {
+          const own = part(parameters, group);
+          return own.size === 0 ? [] : [...start(own)].map(([name, x]) => [`${group}.${name}`, x] as const);
+        }),
       ),
     update(context: Update) {
-      const made = all.map(({ update }, group) => {
+      const made = all.map(({ update }, group): Updated => {
         const parameters = part(context.parameters, group);
+        if (parameters.size === 0) return { parameters, state: new Map() };
         const gradients = new Map([...context.gradients].filter(([name]) => parameters.has(name)));
         const prefix = `${group}.`;
         const state = new Map(
@@ -35,7 +38,7 @@ export function byName(groups: readonly (readonly [Belongs, Optimizer])[], other
       });
       const merged = new Map(made.flatMap(({ parameters }) => [...parameters]));
       return {
-        parameters: new Map([...context.parameters.keys()].map((name) => [name, merged.get(name) as never])),
+        parameters: new Map([...context.parameters.keys()].map((name) => [name, merged.get(name) as Value])),
         state: new Map(
           made.flatMap(({ state }, group) => [...state].map(([name, x]) => [`${group}.${name}`, x] as const)),
         ),

@@ -2,6 +2,7 @@
 export { type AdafactorOptions, adafactor } from "./adafactor.js";
 export { type AdamOptions, adam, adamW } from "./adam.js";
 export { type AdagradOptions, adagrad, type RmspropOptions, rmsprop } from "./adaptive.js";
+export { averaged } from "./average.js";
 export { type Belongs, byName } from "./groups.js";
 export { type LbfgsOptions, lbfgs } from "./lbfgs.js";
 export { type LionOptions, lion } from "./lion.js";

@@ -8,13 +8,14 @@ import {
   add,
   and,
   concat,
-  constantLike,
   div,
   greater,
   less,
+  lessOrEqual,
   min,
   mul,
   neg,
+  not,
   or,
   reduceMax,
   reduceSum,
@@ -41,7 +42,8 @@ const dot = (a: Value, b: Value) => reduceSum(mul(a, b), [0]);
 
 /**
  * LBFGS; the rate is 1 unless given. Equal to PyTorch's with `max_iter=1` and no line search: the first step has the length
- * min(1, 1 / |g|_1) times the rate, and a pair whose product is at most 1e-10 is left out.
+ * min(1, 1 / |g|_1) times the rate, a pair whose product is at most 1e-10 is left out, and nothing moves where no gradient
+ * is above 1e-7 or the direction goes down by less than 1e-9.
  */
 export function lbfgs({ rate = 1, history = 10 }: LbfgsOptions = {}): Optimizer {
   return {
@@ -64,19 +66,20 @@ export function lbfgs({ rate = 1, history = 10 }: LbfgsOptions = {}): Optimizer 
         names.map((name) => flat(gradients.get(name) as Value)),
         0,
       );
-      const first = less(step, 1.5);
+      const first = less(step, 1.5); // step 1
       const change = sub(g, read("gradient"));
       const moved = mul(read("direction"), read("pace"));
       const product = dot(change, moved);
-      const good = and(greater(product, 1e-10), greater(step, 1.5));
+      const good = and(greater(product, 1e-10), not(first));
       const push = (rows: Value, row: Value) => where(good, concat([slice(rows, 0, 1), unsqueeze(row, 0)], 0), rows);
       const [steps, changes] = [push(read("steps"), moved), push(read("changes"), change)];
       const scale = where(good, div(product, where(good, dot(change, change), 1)), read("scale"));
       const direction = twoLoops(neg(g), steps, changes, scale, history);
       const length = reduceSum(abs(g), [0]);
-      const pace = mul(where(first, min(div(1, length), 1), 1), rateAt(rate, step));
-      const still = or(less(reduceMax(abs(g), [0]), 1e-12), less(length, 0));
-      const along = where(still, constantLike(g, 0), mul(direction, pace));
+      const still = or(lessOrEqual(reduceMax(abs(g), [0]), 1e-7), greater(dot(g, direction), -1e-9));
+      const paced = mul(where(first, min(div(1, length), 1), 1), rateAt(rate, step));
+      const pace = where(still, 0, paced);
+      const along = mul(direction, pace);
       let at = 0;
       const next = names.map((name) => {
         const parameter = parameters.get(name) as Value;

@@ -1,8 +1,8 @@
 /** Stochastic gradient descent with momentum (Polyak 1964) and Nesterov's (Sutskever et al. 2013), as PyTorch writes it. */
-import { add, less, mul, sub, where } from "../../graph/index.js";
+import { add, constantLike, less, mul, sub, where } from "../../graph/index.js";
 import type { Optimizer } from "../optimizer.js";
 import { rateAt } from "./schedules.js";
-import { type CommonOptions, type DecayOption, decayOf, eachParameter, zeroState } from "./shared.js";
+import { type CommonOptions, coupled, type DecayOption, decayOf, eachParameter, zeroState } from "./shared.js";
 
 export interface SgdOptions extends CommonOptions {
   /** 0 unless given. */
@@ -27,11 +27,11 @@ export function sgd({
     start: (parameters) => zeroState(parameters, momentum === 0 ? [] : ["momentum"]),
     update(context) {
       const pace = rateAt(rate, context.step);
+      const [first, whole] = [less(context.step, 1.5), constantLike(context.step, 1)];
       return eachParameter(context, ({ name, parameter, gradient, state }) => {
-        const own = decayOf(decay, name);
-        const g = own === 0 ? gradient : add(gradient, mul(parameter, own));
+        const g = coupled(gradient, parameter, decayOf(decay, name));
         if (momentum === 0) return { parameter: sub(parameter, mul(g, pace)), state: {} };
-        const share = dampening === 0 ? g : mul(g, where(less(context.step, 1.5), 1, 1 - dampening)); // the first gradient counts whole
+        const share = dampening === 0 ? g : mul(g, where(first, whole, 1 - dampening)); // the first gradient counts whole
         const moving = add(mul(state("momentum"), momentum), share);
         const along = nesterov ? add(g, mul(moving, momentum)) : moving;
         return { parameter: sub(parameter, mul(along, pace)), state: { momentum: moving } };

@@ -1,5 +1,6 @@
 /** What optimizers share: zero state beside each parameter, decay of weights, and bias corrections as scalars. */
-import { constantLike, mul, pow, sub, type Value } from "../../graph/index.js";
+import { usageError } from "../../errors.js";
+import { add, expm1, mul, neg, sub, type Value } from "../../graph/index.js";
 import { type Tensor, zeros } from "../../runtime/index.js";
 import type { Update, Updated } from "../optimizer.js";
 import type { Rate } from "./schedules.js";
@@ -31,9 +32,20 @@ export function zeroState(
   );
 }
 
-/** 1 - decay^step. */
+/** 1 - decay^step, exact to float32's last digits also where the decay is near 1 and the step early. */
 export function correction(decay: number, step: Value): Value {
-  return sub(1, pow(constantLike(step, decay), step));
+  return neg(expm1(mul(step, Math.log(decay))));
+}
+
+/** The decay itself. Throws where it does not lie from 0 (with it) to 1 (without). */
+export function checkedDecay(optimizer: string, name: string, decay: number): number {
+  if (decay >= 0 && decay < 1) return decay;
+  throw usageError(`${optimizer}: ${name} lies from 0 to below 1, not ${decay}`);
+}
+
+/** The gradient with the decay of weights that is a penalty of their squares: g + decay p. */
+export function coupled(gradient: Value, parameter: Value, decay: number): Value {
+  return decay === 0 ? gradient : add(gradient, mul(parameter, decay));
 }
 
 /** The parameter after decoupled decay: p (1 - rate * decay). */
