@@ -5,9 +5,12 @@ export { type Clip, clipGradients } from "./clip.js";
 export * from "./environments/index.js";
 export { type Fans, fansOf, type Initialiser, initialisers } from "./initialisers.js";
 export * from "./losses/index.js";
+export * from "./modules/index.js";
 export type { Optimizer, Update, Updated } from "./optimizer.js";
 export * from "./optimizers/index.js";
 export { flatten, type Mapped, type Parameters, parameterCount, rebuild, type Traced } from "./parameters.js";
+export { type DigitOptions, digitsRecipe } from "./recipes/digits.js";
+export type { PreparedRecipe, Recipe, RecipeOptions } from "./recipes/recipe.js";
 export {
   loadTrainingRecording,
   type RecordInTraining,

@@ -19,6 +19,27 @@ export interface TokenRow {
   readonly counted: readonly boolean[];
 }
 
+/**
+ * An example from parsed JSON: a string, {text}, {prompt, completion} or {messages: [{role, content}]}.
+ *
+ * @throws where it is none; `where` says which it was
+ */
+export function textExample(value: unknown, where: string): TextExample {
+  if (typeof value === "string") return { text: value };
+  const { text, prompt, completion, messages } = (value ?? {}) as Readonly<Record<string, unknown>>;
+  if (typeof text === "string") return { text };
+  if (typeof prompt === "string" && typeof completion === "string") return { prompt, completion };
+  if (Array.isArray(messages) && messages.every(isMessage)) return { messages };
+  throw usageError(
+    `${where} is no example: expected {"text": ...}, {"prompt": ..., "completion": ...} or {"messages": [{"role": ..., "content": ...}]}`,
+  );
+}
+
+function isMessage(value: unknown): value is ChatMessage {
+  const { role, content } = (value ?? {}) as Readonly<Record<string, unknown>>;
+  return typeof role === "string" && typeof content === "string";
+}
+
 /** Rows of tokens, int64 [rows, context]; the token after each, or -100 where it does not count; and rows / counted. */
 export interface ExampleBatch extends Readonly<Record<string, Tensor>> {
   readonly ids: Tensor<"int64">;

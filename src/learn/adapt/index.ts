@@ -17,6 +17,7 @@ export {
   orderedBatches,
   type TextExample,
   type TokenRow,
+  textExample,
 } from "./examples.js";
 export { hubConfig } from "./hub.js";
 export { readAdapter } from "./peft/read.js";
