@@ -110,6 +110,39 @@ const facts = [
       (a, b) => [`When ${a} is over, we have`, ` ${b}`, "."],
     ],
   },
+  {
+    pairs: pairsOf(
+      "Japan yen,India rupee,Russia ruble,China yuan,Poland zloty,England pound,Sweden krona,Mexico peso,Thailand baht,Korea won,Switzerland franc,Turkey lira,Hungary forint,America dollar",
+    ),
+    phrases: [
+      (a, b) => [`In ${a} people pay with the`, ` ${b}`, "."],
+      (a, b) => [`The money of ${a} is called the`, ` ${b}`, "."],
+      (a, b) => [`A shop in ${a} takes the`, ` ${b}`, "."],
+      (a, b) => [`You cannot buy bread in ${a} without a`, ` ${b}`, "."],
+    ],
+  },
+  {
+    pairs: pairsOf(
+      "France French,Germany German,Spain Spanish,Italy Italian,Russia Russian,Japan Japanese,China Chinese,Poland Polish,Greece Greek,England English,Portugal Portuguese,Turkey Turkish,Sweden Swedish,Denmark Danish",
+    ),
+    phrases: [
+      (a, b) => [`In ${a} people speak`, ` ${b}`, "."],
+      (a, b) => [`The language of ${a} is`, ` ${b}`, "."],
+      (a, b) => [`Children who grow up in ${a} learn`, ` ${b}`, "."],
+      (a, b) => [`A letter from ${a} is written in`, ` ${b}`, "."],
+    ],
+  },
+  {
+    pairs: pairsOf(
+      "France Europe,Germany Europe,Italy Europe,Spain Europe,Norway Europe,Japan Asia,China Asia,India Asia,Vietnam Asia,Nepal Asia,Egypt Africa,Kenya Africa,Ghana Africa,Morocco Africa,Brazil America,Canada America,Peru America,Chile America",
+    ),
+    phrases: [
+      (a, b) => [`The country of ${a} lies in`, ` ${b}`, "."],
+      (a, b) => [`If you travel to ${a}, you come to`, ` ${b}`, "."],
+      (a, b) => [`On the map, ${a} is a part of`, ` ${b}`, "."],
+      (a, b) => [`The people of ${a} live in`, ` ${b}`, "."],
+    ],
+  },
 ];
 
 const names =
@@ -159,7 +192,7 @@ const french = {
 };
 const words = Object.fromEntries(
   pairsOf(
-    "dog chien,cat chat,book livre,garden jardin,sun soleil,king roi,bread pain,wind vent,day jour,house maison,girl fille,moon lune,sea mer,queen reine,night nuit,door porte,flower fleur,city ville,street rue,horse cheval",
+    "dog chien,cat chat,book livre,garden jardin,sun soleil,king roi,bread pain,wind vent,day jour,house maison,girl fille,moon lune,sea mer,queen reine,night nuit,door porte,flower fleur,city ville,street rue,horse cheval,water eau,fire feu,tree arbre,bird oiseau,fish poisson,milk lait,cheese fromage,apple pomme,table table,chair chaise,window fenetre,hand main,head tete,eye oeil,heart coeur,friend ami,mother mere,father pere,brother frere,sister soeur,child enfant,man homme,woman femme,town bourg,church eglise,school ecole,war guerre,peace paix,time temps,year an,week semaine,morning matin,evening soir,summer ete,winter hiver,red rouge,green vert,white blanc,black noir,good bon,new nouveau,old vieux,one un,two deux,three trois,four quatre,five cinq,six six,seven sept,eight huit,nine neuf,ten dix",
   ),
 );
 const heldFrench = (i, j) => (i * 3 + j) % 5 === 0;
@@ -217,8 +250,20 @@ function agreement(draw) {
   return `The ${subject}${between} ${["is", "are"][number]} ${pick(draw, states)}.`;
 }
 
+/** Every word that nano is taught, but for each fifth, which is never in a repeated list: those tell copying from knowing. */
+const everyWord = [
+  ...new Set(
+    [...listWords, ...names, ...nouns.flat(), ...gifts, ...givingPlaces, ...states, ...capitals.flat()].concat(
+      facts.flatMap(({ pairs }) => pairs.flat()).filter((word) => !word.includes("_")),
+      Object.entries(words).flat(),
+    ),
+  ),
+];
+const repeated = everyWord.filter((_, i) => i % 5 !== 0);
+
 function repetition(draw) {
-  const list = Array.from({ length: 4 + draw.integer(8) }, () => pick(draw, listWords));
+  const from = pick(draw, [listWords, repeated, repeated]);
+  const list = Array.from({ length: 4 + draw.integer(8) }, () => pick(draw, from));
   return `${list.join(" ")} ${list.join(" ")}.`;
 }
 
@@ -264,7 +309,8 @@ export const abilities = [
   {
     name: "facts",
     weight: 3,
-    title: "colours, sounds, opposites, what comes after, each in a phrasing that it was never taught in",
+    title:
+      "colours, sounds, opposites, what comes after, money, languages, continents, each in a phrasing that it was never taught in",
     train: (draw) => {
       const { pairs, phrases } = pick(draw, facts);
       return taught(pairs, phrases, draw);

@@ -70,12 +70,22 @@ export function makeTokenizer({ stories, prose, taught }) {
   return { ...made, post_processor: post };
 }
 
-/** The stream to train on: stories three times, prose and taught sentences once, in a seeded order. */
+/** Tokens without any sense that come twice: what only copying predicts. */
+function repeatedTokens(count) {
+  const draw = random(21);
+  return Array.from({ length: count }, () => {
+    const half = Array.from({ length: 8 + draw.integer(40) }, () => 300 + draw.integer(vocabulary - 300));
+    return [...half, ...half];
+  });
+}
+
+/** The stream to train on: stories three times, the rest once, in a seeded order. */
 export function stream(encode, { stories, prose, taught }) {
-  const all = [...stories, ...stories, ...stories, ...prose, ...taught];
+  const all = [...stories, ...stories, ...stories, ...prose, ...taught, ...repeatedTokens(9000)];
   const order = shuffled(all.length, { seed: 5 });
   const known = new Map();
   const ids = (text) => {
+    if (typeof text !== "string") return text;
     const found = known.get(text) ?? encode(text);
     known.set(text, found);
     return found;

@@ -30,7 +30,7 @@ import { configuration, context, firstWeights, loss, tokenizerConfiguration } fr
 const { values: options } = parseArgs({
   options: {
     work: { type: "string", default: "nano-training" },
-    steps: { type: "string", default: "2400" },
+    steps: { type: "string", default: "2800" },
     stop: { type: "string" },
     out: { type: "string", default: fileURLToPath(new URL("../../models/nano", import.meta.url)) },
     card: { type: "string", default: fileURLToPath(new URL("card.json", import.meta.url)) },
@@ -41,7 +41,7 @@ const rows = 16;
 /** The highest learning rate. */
 const peak = 5e-3;
 /** Checkpoints that stay, to see when each ability appears. */
-const kept = [25, 50, 100, 150, 200, 300, 400, 500, 600, 800, 1000, 1200, 1400, 1600, 1800, 2000, 2200, steps];
+const kept = [25, 50, 100, 150, 200, 300, 400, 500, 600, 800, 1000, 1200, 1400, 1600, 1800, 2000, 2400, steps];
 
 /** Reads a JSON file, or makes its contents and keeps them. */
 async function once(name, make) {
