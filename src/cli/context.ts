@@ -22,7 +22,7 @@ export async function withModel<T>(
   use: (model: Model) => Promise<T>,
 ): Promise<T> {
   const { open } = await import("../model/index.js");
-  const { threads, weights, offline, update } = options;
+  const { threads, weights, offline, update, adapter } = options;
   const model = await open(options.model, {
     offline: offline === true,
     update: update === true,
@@ -34,10 +34,15 @@ export async function withModel<T>(
   });
   progress.end();
   try {
-    return await use(model);
+    return await use(adapter === undefined ? model : await adapted(model, adapter));
   } finally {
     await model.close();
   }
+}
+
+async function adapted(model: Model, folder: string): Promise<Model> {
+  const { applyAdapter, readAdapter } = await import("../learn/adapt/index.js");
+  return applyAdapter(model, await readAdapter(folder, model));
 }
 
 /** Prints a result as the one line of JSON, unless the call was interrupted. */

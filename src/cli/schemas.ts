@@ -163,6 +163,20 @@ const recordFields = { model, file: text(), sites: record(list(integer())) };
 
 const siteList = list(object({ name: text(), shape, aliases: list(text()) }));
 
+const finetuneResult = object(
+  {
+    model,
+    out: text("the folder"),
+    kind: oneOf("lora", "dora", "ia3", "vera", "weights"),
+    trained: integer("numbers that were trained"),
+    rows: integer("of tokens, as the file was cut"),
+    steps: integer(),
+    loss: object({ first: number("nats a token, of the first tenth of the steps"), last: number("of the last tenth") }),
+    tokensPerSecond: atLeast(0, "padding included; 0 where nothing was left to do"),
+  },
+  { validation: object({ before: number("nats a token"), after: number() }) },
+);
+
 const cached = object({ source: text(), bytes: integer() });
 const modelList = object({
   models: list(
@@ -222,6 +236,7 @@ export const schemas: Readonly<Record<string, JsonSchema>> = {
   saliency: perPrompt(saliencyResult),
   patch: perPrompt(patchResult),
   graph: perPrompt(graphResult),
+  finetune: finetuneResult.json,
   cache: cacheList.json,
   "cache clear": cacheClear.json,
 };
@@ -236,6 +251,7 @@ export type AblateResult = TypeOf<typeof ablateResult>;
 export type SaliencyResult = TypeOf<typeof saliencyResult>;
 export type PatchResult = TypeOf<typeof patchResult>;
 export type GraphResult = TypeOf<typeof graphResult>;
+export type FinetuneResult = TypeOf<typeof finetuneResult>;
 export type RecordTokens = TypeOf<typeof recordTokens>;
 export type SiteList = TypeOf<typeof siteList>;
 export type ModelList = TypeOf<typeof modelList>;

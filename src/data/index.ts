@@ -13,4 +13,6 @@ export {
   takeRows,
 } from "./batches.js";
 export * from "./images/index.js";
+export { type Prefetched, type PrefetchOptions, prefetch } from "./prefetch.js";
+export * from "./sequences/index.js";
 export * from "./text/index.js";

@@ -17,6 +17,7 @@ export {
   saveTrainingRecording,
   type TrainingRecording,
 } from "./recordSites.js";
+export * from "./reinforcement/index.js";
 export {
   type LossResult,
   type StepContext,

@@ -8,7 +8,7 @@ import { access, constants, mkdir, readdir, rm, stat, statfs } from "node:fs/pro
 import { tmpdir, userInfo } from "node:os";
 import { dirname, join } from "node:path";
 import { failure, messageOf } from "../errors.js";
-import { type CachedModel, cachedModels, cacheFolder } from "../sources/index.js";
+import { type CachedModel, cachedData, cachedModels, cacheFolder } from "../sources/index.js";
 import { openWeights, removeUnfinished, type WeightFile, type WeightPlan } from "./formats/index.js";
 
 /** Changes whenever weights are laid out in another way, so that files of older versions are not found. */
@@ -68,13 +68,13 @@ export async function convertedWeights(options: CacheOptions = {}): Promise<Conv
 const weightsName = /^[0-9a-f]{64}-[0-9a-f-]+\.safetensors$/;
 
 /**
- * Removes downloads and converted weights from the cache (both unless told otherwise), and says what was removed. They come
- * back when they are needed.
+ * Removes downloads (models and datasets) and converted weights from the cache (both unless told otherwise), and says what
+ * was removed. They come back when they are needed.
  */
 export async function clearCache(
   options: CacheOptions & { readonly models?: boolean; readonly weights?: boolean } = {},
 ): Promise<{ models: CachedModel[]; weights: ConvertedWeights[] }> {
-  const models = options.models === false ? [] : await cachedModels(options);
+  const models = options.models === false ? [] : [...(await cachedModels(options)), ...(await cachedData(options))];
   const weights = options.weights === false ? [] : await convertedWeights(options);
   for (const path of [...models.map(({ folder }) => folder), ...weights.map((file) => file.path)]) {
     await rm(path, { recursive: true, force: true }).catch((error: unknown) => {

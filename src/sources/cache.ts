@@ -56,11 +56,19 @@ function userCacheFolder(): string {
   return process.env.XDG_CACHE_HOME || join(homedir(), ".cache");
 }
 
-/** What the cache holds, sorted by source; empty where there is no cache. Damaged entries are left out. */
+/** The models that the cache holds, sorted by source; empty where there is no cache. Damaged entries are left out. */
 export async function cachedModels(options: { cache?: string } = {}): Promise<CachedModel[]> {
-  const models = join(cacheFolder(options), "models");
-  const folders = await readdir(models).catch(() => []);
-  const found = await Promise.all(folders.map((folder) => describe(join(models, folder))));
+  return cachedIn(join(cacheFolder(options), "models"));
+}
+
+/** The datasets that the cache holds, as `cachedModels` tells of models. */
+export async function cachedData(options: { cache?: string } = {}): Promise<CachedModel[]> {
+  return cachedIn(join(cacheFolder(options), "data"));
+}
+
+async function cachedIn(parent: string): Promise<CachedModel[]> {
+  const folders = await readdir(parent).catch(() => []);
+  const found = await Promise.all(folders.map((folder) => describe(join(parent, folder))));
   return found.filter((model) => model !== undefined).sort((a, b) => (a.source < b.source ? -1 : 1));
 }
 

@@ -5,7 +5,7 @@
  */
 import { mkdir, rename } from "node:fs/promises";
 import { join } from "node:path";
-import { HUB_URL, type ListFileEntry, listFiles, modelInfo } from "@huggingface/hub";
+import { datasetInfo, HUB_URL, type ListFileEntry, listFiles, modelInfo } from "@huggingface/hub";
 import { failure, messageOf, usageError } from "../errors.js";
 import { silenceClock } from "./clock.js";
 import { checkPath, makePlace } from "./place.js";
@@ -19,11 +19,13 @@ const MAXIMUM_FILES = 100_000;
 
 const PART = "[A-Za-z0-9][A-Za-z0-9._-]{0,95}";
 /** Pull requests' revisions have slashes; of other revisions with slashes the commit can be given. */
-const REFERENCE = new RegExp(`^(${PART}/${PART})(?:@(refs/pr/\\d+|[A-Za-z0-9][^/:@\\s]*))?(?:[/:](.+))?$`);
+const REFERENCE = new RegExp(
+  `^((?:datasets/)?${PART}/${PART})(?:@(refs/pr/\\d+|[A-Za-z0-9][^/:@\\s]*))?(?:[/:](.+))?$`,
+);
 
 export const hub: Source = {
   scheme: "hf",
-  form: "hf:owner/name[@revision][/file]",
+  form: "hf:[datasets/]owner/name[@revision][/file]",
   parse(body) {
     const [, name, revision, path] = REFERENCE.exec(body) ?? [];
     if (name === undefined || name.includes("--") || name.includes("..")) return undefined;
@@ -95,15 +97,24 @@ function announced(entry: ListFileEntry, where: string) {
 }
 
 async function commitOf(place: Place, endpoint: string, headers: Readonly<Record<string, string>>, task: Task) {
-  const { sha } = await modelInfo({
-    name: place.name,
+  const { type, name } = repositoryOf(place);
+  const asked = {
+    name,
     revision: place.version ?? "main",
-    additionalFields: ["sha"],
+    additionalFields: ["sha" as const],
     hubUrl: endpoint,
     fetch: boundedFetch(place, endpoint, headers, task, task.limits.answer),
-  });
+  };
+  const { sha } = type === "model" ? await modelInfo(asked) : await datasetInfo(asked);
   if (typeof sha !== "string" || !/^[0-9a-f]{40}$/.test(sha)) throw failure(`${place.text}: the hub names no commit`);
   return sha;
+}
+
+/** The hub's addresses of datasets begin with a word, those of models don't. */
+function repositoryOf({ name }: Place): { type: "model" | "dataset"; name: string } {
+  return name.startsWith("datasets/") && name.split("/").length === 3
+    ? { type: "dataset", name: name.slice("datasets/".length) }
+    : { type: "model", name };
 }
 
 /** The files of a commit by path: of its top folder, or of all folders where the reference names a path. */
@@ -116,7 +127,7 @@ async function listing(
 ): Promise<Map<string, ListFileEntry>> {
   const files = new Map<string, ListFileEntry>();
   const pages = listFiles({
-    repo: { type: "model", name: place.name },
+    repo: repositoryOf(place),
     revision: commit,
     recursive: place.path !== undefined,
     hubUrl: endpoint,

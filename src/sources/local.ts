@@ -22,12 +22,41 @@ export async function localModel(reference: string, cache: string, signal: Abort
   const folder = found.isDirectory() ? path : dirname(path);
   const wanted = found.isDirectory() ? undefined : basename(path);
   const files = new Map<string, string>();
-  const records = new Map<string, FileRecord>();
-  const memories: (() => Promise<void>)[] = [];
   for (const name of selectFiles(await filesIn(folder), path, wanted).values()) {
     const file = await realpath(join(folder, name));
     await checkText(file);
     files.set(name, file);
+  }
+  return { source: path, name: reference, files, ...(await hashed(files, cache, signal)) };
+}
+
+/**
+ * The files of a path: itself, or the regular ones in a folder that are not hidden. Their hashes are kept at once: nothing
+ * about them can turn out to be wrong.
+ * @throws usage error where there is nothing
+ */
+export async function localFiles(reference: string, cache: string, signal: AbortSignal): Promise<ModelFiles> {
+  const path = resolve(reference.replace(/^~(?=$|[/\\])/, homedir()));
+  const found = await stat(path).catch(() => undefined);
+  if (found === undefined) throw usageError(`there is no file or folder ${path}`);
+  const folder = found.isDirectory() ? path : dirname(path);
+  if (!found.isDirectory() && !found.isFile()) throw usageError(`${path} is no regular file`);
+  const names = found.isDirectory()
+    ? (await filesIn(folder)).filter((name) => !name.startsWith(".")).sort()
+    : [basename(path)];
+  if (names.length === 0) throw usageError(`the folder ${path} holds no files`);
+  const files = new Map<string, string>();
+  for (const name of names) files.set(name, await realpath(join(folder, name)));
+  const { hash, remember } = await hashed(files, cache, signal);
+  await remember();
+  return { source: path, name: reference, files, hash };
+}
+
+/** The hash over files, and how to keep what it is made of. */
+async function hashed(files: ReadonlyMap<string, string>, cache: string, signal: AbortSignal) {
+  const records = new Map<string, FileRecord>();
+  const memories: (() => Promise<void>)[] = [];
+  for (const [name, file] of files) {
     const { record, remember } = await rememberedRecord(cache, file, signal);
     records.set(name, record);
     memories.push(remember);
@@ -35,24 +64,7 @@ export async function localModel(reference: string, cache: string, signal: Abort
   const remember = async () => {
     for (const keep of memories) await keep();
   };
-  return { source: path, name: reference, files, hash: modelHash(records), remember };
-}
-
-/** The files of a path: itself, or the regular ones in a folder that are not hidden. */
-export async function localFiles(reference: string, cache: string, signal: AbortSignal): Promise<ModelFiles> {
-  const path = resolve(reference.replace(/^~(?=$|[/\\])/, homedir()));
-  const found = await stat(path).catch(() => undefined);
-  if (found === undefined) throw usageError(`there is no file or folder ${path}`);
-  const folder = found.isDirectory() ? path : dirname(path);
-  const names = found.isDirectory()
-    ? (await filesIn(folder)).filter((name) => !name.startsWith(".")).sort()
-    : [basename(path)];
-  if (names.length === 0) throw usageError(`the folder ${path} holds no files`);
-  const files = new Map(names.map((name) => [name, join(folder, name)]));
-  const records = new Map<string, FileRecord>();
-  for (const [name, file] of files)
-    records.set(name, (await rememberedRecord(cache, await realpath(file), signal)).record);
-  return { source: path, name: reference, files, hash: modelHash(records) };
+  return { hash: modelHash(records), remember };
 }
 
 /** The bound of downloads holds here too: nothing longer is ever read whole. */

@@ -41,33 +41,37 @@ export function resolveModel(reference: string, options: SourceOptions = {}): Pr
 }
 
 /**
- * Finds the files of a dataset as `resolveModel` finds those of a model: all files of a place, of a folder in it, or one
- * file, unchanged. They lie in the cache's `data/` folder.
+ * Finds the files of a dataset as `resolveModel` finds those of a model, but all of them and unchanged: those that lie in
+ * a place's own folder, or in the folder that the reference names, or the one file. They lie in the cache's `data/` folder.
  *
- * @param reference as for `resolveModel`, with the path of a folder or file in the place; or a folder or file
+ * @param reference as for `resolveModel`, with the path of a folder or file in the place; `hf:datasets/owner/name...` for a
+ *   dataset of the hub; or a folder or file. Short names are models' alone.
+ * @throws as `resolveModel`
  */
 export async function resolveFiles(reference: string, options: SourceOptions = {}): Promise<ModelFiles> {
-  const signal = options.signal ?? new AbortController().signal;
-  signal.throwIfAborted();
-  const call: Call = { name: reference, cache: cacheFolder(options), options, limits: LIMITS, signal };
+  const call = startCall(reference, options, LIMITS);
   const place = parsePlace(reference);
   if (place !== undefined) return resolvePlace({ ...place, whole: true }, call);
-  return localFiles(reference, call.cache, signal);
+  return localFiles(reference, call.cache, call.signal);
 }
 
 /** `resolveModel` with other waiting times. */
 export async function resolveWithin(reference: string, options: SourceOptions, limits: Limits): Promise<ModelFiles> {
-  const signal = options.signal ?? new AbortController().signal;
-  signal.throwIfAborted();
-  if (options.offline && options.update)
-    throw usageError("offline and update exclude each other: an update needs the network");
-  const call: Call = { name: reference, cache: cacheFolder(options), options, limits, signal };
+  const call = startCall(reference, options, limits);
   const place = parsePlace(reference);
   if (place !== undefined) return resolvePlace(place, call);
   const entry = catalogueEntry(reference);
   if (entry !== undefined) return resolveShortName(entry, call);
   if (!/[/\\]|^[.~]/.test(reference) && !existsSync(reference)) throw unknownName(reference);
-  return localModel(reference, call.cache, signal);
+  return localModel(reference, call.cache, call.signal);
+}
+
+function startCall(name: string, options: SourceOptions, limits: Limits): Call {
+  const signal = options.signal ?? new AbortController().signal;
+  signal.throwIfAborted();
+  if (options.offline && options.update)
+    throw usageError("offline and update exclude each other: an update needs the network");
+  return { name, cache: cacheFolder(options), options, limits, signal };
 }
 
 /** Reads a reference of one of the sources; undefined where it has no scheme. */
@@ -172,9 +176,9 @@ function explained(place: Place, cache: string, error: unknown): Error {
 
 function offline(place: Place, call: Call, damaged: boolean): Error {
   const state = damaged ? "is damaged in" : "is not in";
+  const pull = place.whole === true ? "do the same" : `run 'patchclamp pull ${call.name}'`;
   return failure(
-    `${place.text} ${state} the cache ${call.cache}, and offline forbids to fetch it: ` +
-      `run 'patchclamp pull ${call.name}' where there is a network`,
+    `${place.text} ${state} the cache ${call.cache}, and offline forbids to fetch it: ${pull} where there is a network`,
   );
 }
 

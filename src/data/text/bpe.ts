@@ -100,7 +100,7 @@ function learn(counted: ReadonlyMap<string, number>, options: BpeOptions): BpeTo
     const pair = nextPair(counts, least);
     if (pair === undefined) break;
     const [left, right] = [tokens[pair.left] as string, tokens[pair.right] as string];
-    // Two ways may lead to one token ("ab" + "c", "a" + "bc"): it keeps its first id.
+    // A special token may be spelt by merges too: it keeps its id.
     const known = ids.get(left + right);
     const token = known ?? tokens.push(left + right) - 1;
     ids.set(left + right, token);
