@@ -2,7 +2,7 @@
 import { appendFileSync, existsSync, mkdirSync, readdirSync, readFileSync, symlinkSync, writeFileSync } from "node:fs";
 import { dirname, join } from "node:path";
 import { afterEach, beforeEach, describe, expect, test, vi } from "vitest";
-import { type Files, makePackage, makeWheel } from "../../test/fixtures/sources/archives.ts";
+import { type Files, makePackage, makeWheel, makeZip, wheelEntries } from "../../test/fixtures/sources/archives.ts";
 import {
   fakeCommand,
   npmThatDelivers,
@@ -144,7 +144,7 @@ test("an archive that would write elsewhere is refused", async () => {
 });
 
 test("a wheel whose list of hashes says otherwise is refused", async () => {
-  command("python3", pipThatDelivers, makeWheel({ "a.txt": "x" }, { "a.txt": "AAAA" }));
+  command("python3", pipThatDelivers, makeZip(wheelEntries({ "a.txt": "x" }, { "a.txt": "A".repeat(43) })));
   await expect(resolveFiles("pypi:tiny-data/a.txt", { cache })).rejects.toThrow(/another hash than the wheel's RECORD/);
 });
 

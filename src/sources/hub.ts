@@ -25,7 +25,7 @@ const REFERENCE = new RegExp(
 
 export const hub: Source = {
   scheme: "hf",
-  form: "hf:[datasets/]owner/name[@revision][/file]",
+  form: "hf:owner/name[@revision][/file]",
   parse(body) {
     const [, name, revision, path] = REFERENCE.exec(body) ?? [];
     if (name === undefined || name.includes("--") || name.includes("..")) return undefined;

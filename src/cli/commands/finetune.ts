@@ -92,7 +92,7 @@ async function finetune(file: string, options: Options, context: Context): Promi
     const most = Math.min(options.context, model.config.context);
     const rows = exampleRows(examples, model.tokenizer, most);
     const validation = held && exampleRows(held, model.tokenizer, most);
-    const longest = Math.max(...[...rows, ...(validation ?? [])].map(({ ids }) => ids.length - 1));
+    const longest = [...rows, ...(validation ?? [])].reduce((length, { ids }) => Math.max(length, ids.length - 1), 1);
     const adapter = await createAdapter(model, config, { seed: options.seed });
     const run: Run = { model, adapter, rows, validation, longest, options, folder, context };
     await keepSettings(run, file);
@@ -155,10 +155,11 @@ const settled = [
 
 /** Writes what a run was started with, or holds a resumed one against it. */
 async function keepSettings({ options, folder, rows }: Run, file: string): Promise<void> {
-  const hash = createHash("sha256").update(JSON.stringify(rows)).digest("hex");
+  const hash = createHash("sha256");
+  for (const row of rows) hash.update(JSON.stringify(row));
   const now: Readonly<Record<string, unknown>> = {
     ...Object.fromEntries(settled.map((key) => [key, options[key]])),
-    text: hash,
+    text: hash.digest("hex"),
   };
   const path = join(folder, "settings.json");
   const text = await readFile(path, "utf8").catch(() => undefined);

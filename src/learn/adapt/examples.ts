@@ -131,7 +131,10 @@ export interface ExampleBatchesOptions {
   readonly seed?: number;
 }
 
-/** Batches of rows, in another order each epoch, as a function of the step's number. A last part of an epoch is filled up. */
+/**
+ * Batches of rows, in another order each epoch, as a function of the step's number. An epoch's last rows share a batch with
+ * the next one's first.
+ */
 export function exampleBatches(
   rows: readonly TokenRow[],
   { size, context, seed = 0 }: ExampleBatchesOptions,
