@@ -8,6 +8,7 @@ import {
   clearCache,
   convertedWeights,
 } from "../../model/index.js";
+import { cachedData } from "../../sources/index.js";
 import { type Context, printJson, printText } from "../context.js";
 import { addExample, addOutputOptions, type OutputOptions } from "../options.js";
 import type { CacheList } from "../schemas.js";
@@ -22,7 +23,7 @@ export function define(command: Command, context: Context): void {
   addOutputOptions(command);
   addExample(command, "patchclamp cache", "patchclamp cache clear --weights");
   command.action(async ({ json }: OutputOptions) => {
-    const list = listed(await cachedModels(), await convertedWeights());
+    const list = listed([...(await cachedModels()), ...(await cachedData())], await convertedWeights());
     await (json ? printJson(context, list) : printText(context, describe(list)));
   });
   const clear = command

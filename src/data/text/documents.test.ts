@@ -112,7 +112,7 @@ describe("readDocuments", () => {
   });
 
   it.each([
-    ['{"body": "x", "title": "y"}', /a\.jsonl, line 1 has no text in "text"; its fields are "body","title"$/],
+    ['{"body": "x", "title": "y"}', /a\.jsonl, line 1 has no text in "text"; its fields are "body", "title"$/],
     ['{"text": 3}', /has no text in "text"; its fields are "text"$/],
     ["{}", /its fields are none$/],
     ["[1]", /line 1 is no object with a "text"/],

@@ -68,8 +68,12 @@ function textOfRow(row: string, field: string, where: string): string {
   throw failure(`${where} has no text in "${field}"; its fields are ${shown(Object.keys(value))}`);
 }
 
+/** The first names, as long as a line of text allows. */
 const shown = (names: readonly string[]) =>
-  names.length === 0 ? "none" : JSON.stringify(names.slice(0, 8)).slice(1, 300).replace(/\]$/, "");
+  names
+    .slice(0, 8)
+    .map((name) => `"${name.slice(0, 40)}"`)
+    .join(", ") || "none";
 
 /** The ids of documents, one after the other, by anything that encodes. */
 export async function* encodeDocuments(
