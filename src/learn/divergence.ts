@@ -1,7 +1,7 @@
 /** When training leaves the finite numbers: the step and the first value that did. */
-import { input, inputsOf, isFloat, mul, reduceSum, simplify, type Value, type ValueType } from "../graph/index.js";
+import { input, isFloat, mul, reduceSum, type Value, type ValueType } from "../graph/index.js";
 import { type Runtime, type Tensor, tensorOf } from "../runtime/index.js";
-import { type StepsProgram, stackBatches } from "./program.js";
+import { compileOutputs, type StepsProgram, stackBatches } from "./program.js";
 import type { TrainingState, TrainingStep } from "./step.js";
 
 /** What became not finite first, in the order in which a step computes. */
@@ -87,13 +87,7 @@ function watchProgram(step: TrainingStep, runtime: Runtime) {
         ] as const,
     ),
   );
-  const graph = simplify({ inputs: inputsOf(outputs.values()), outputs, sites: new Map() });
-  const { values, file } = step.options.weights ?? {};
-  const program = runtime.compile(graph, {
-    weights: file === undefined ? "fed" : "mapped",
-    ...(file === undefined ? {} : { file }),
-    ...(values === undefined ? {} : { values }),
-  });
+  const program = compileOutputs(step, runtime, outputs);
   return async (current: TrainingState, own: Readonly<Record<string, Tensor>>, seed: number) => {
     const results = await program.run({
       ...Object.fromEntries(step.fixed),

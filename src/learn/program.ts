@@ -17,7 +17,7 @@ import {
   type Value,
   type ValueType,
 } from "../graph/index.js";
-import { type Runtime, type Tensor, tensorOf } from "../runtime/index.js";
+import { type Program, type Runtime, type Tensor, tensorOf } from "../runtime/index.js";
 import { type TrainingState, type TrainingStep, unprefixed, type Values } from "./step.js";
 
 /** Steps in one call: the state after them, `loss` and `metric.*` for each step, `site.*` for each group. */
@@ -137,6 +137,21 @@ function readProbe(step: TrainingStep, values: Values, inputs: Inputs, state: Na
 const mapOf = <T>(record: Readonly<Record<string, T>>) => new Map(Object.entries(record));
 const typeOf = ({ dtype, shape }: ValueType): ValueType => ({ dtype, shape });
 
+/** Compiles outputs made with a step; weights that its loss reads come from where the step says. */
+export function compileOutputs(
+  { options }: TrainingStep,
+  runtime: Runtime,
+  outputs: ReadonlyMap<string, Value>,
+): Program {
+  const graph = simplify({ inputs: inputsOf(outputs.values()), outputs, sites: new Map() });
+  const { values, file } = options.weights ?? {};
+  return runtime.compile(graph, {
+    weights: file === undefined ? "fed" : "mapped",
+    ...(file === undefined ? {} : { file }),
+    ...(values === undefined ? {} : { values }),
+  });
+}
+
 /** Names of the inputs: those of the state as they are, batches as `batch.*`, the probe as `probe.*`. */
 function compileSteps(
   step: TrainingStep,
@@ -166,13 +181,7 @@ function compileSteps(
     ...Object.entries(state).map(([name, x]) => [`next.${name}`, x] as const),
     ...Object.entries(rows).map(([name, x]) => [`row.${name}`, x] as const),
   ]);
-  const graph = simplify({ inputs: inputsOf(outputs.values()), outputs, sites: new Map() });
-  const { values, file } = step.options.weights ?? {};
-  const program = runtime.compile(graph, {
-    weights: file === undefined ? "fed" : "mapped",
-    ...(file === undefined ? {} : { file }),
-    ...(values === undefined ? {} : { values }),
-  });
+  const program = compileOutputs(step, runtime, outputs);
   const constants = [...step.fixed, ...Object.entries(probe).map(([name, x]) => [`probe.${name}`, x] as const)];
   return async ({ state: given, batches, seed }) => {
     const feeds = Object.fromEntries([

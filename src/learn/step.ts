@@ -21,7 +21,6 @@ import {
   reshape,
   scan,
   spliceAll,
-  sub,
   substitute,
   trace,
   type Value,
@@ -32,6 +31,7 @@ import { globPattern, type NetworkEdit } from "../model/index.js";
 import { type MappedWeights, type Tensor, tensorOf } from "../runtime/index.js";
 import { type Clip, clipGradients } from "./clip.js";
 import type { Optimizer } from "./optimizer.js";
+import { averaged } from "./optimizers/index.js";
 import { flatten, type Parameters, rebuild, type Traced } from "./parameters.js";
 
 /** What a loss is given besides parameters and batch. */
@@ -338,18 +338,13 @@ function applyStep(
     state: unprefixed(prefixes.optimizer, state),
     step,
   });
-  const averages = [...own.keys()].flatMap((name) => {
-    if (average === undefined) return [];
-    const before = state.get(prefixes.average + name) as Value;
-    const moved = mul(sub(next.parameters.get(name) as Value, before), 1 - average);
-    return [[prefixes.average + name, add(before, moved)] as const];
-  });
+  const averages = average === undefined ? [] : averaged(average)(unprefixed(prefixes.average, state), next.parameters);
   return {
     state: new Map([
       ...prefixed(prefixes.parameters, next.parameters),
       ...prefixed(prefixes.optimizer, next.state),
       ...prefixed(prefixes.state, made.state),
-      ...averages,
+      ...prefixed(prefixes.average, averages),
       ["step", step],
     ]),
     rows: new Map([

@@ -13,9 +13,9 @@ import {
   mul,
   pow,
   range,
-  reduceMax,
   reshape,
   scatterElements,
+  stopGradient,
   sub,
   unsqueeze,
   type Value,
@@ -37,6 +37,13 @@ export function sumAtTargets(messages: Value, targets: Value, nodes: number): Va
   const start = expand(constantLike(messages, 0), [nodes, width]);
   const index = expand(unsqueeze(targets, 1), messages.shape);
   return scatterElements(start, index, messages, 0, "add");
+}
+
+/** The largest number of the edges at each target: [nodes, width]. A shift of exponents, so no gradient goes through it. */
+function largestAtTargets(numbers: Value, targets: Value, nodes: number): Value {
+  const start = expand(constantLike(numbers, -1e30), [nodes, numbers.shape[1] as number]);
+  const index = expand(unsqueeze(targets, 1), numbers.shape);
+  return scatterElements(start, index, stopGradient(numbers), 0, "max");
 }
 
 /** Each edge's message from its two ends, summed where it arrives (Gilmer et al. 2017). */
@@ -122,7 +129,7 @@ export function graphAttention(
     add(gather(scoreOf(p.source as Value), all.sources), gather(scoreOf(p.target as Value), all.targets)),
     slope,
   );
-  const weights = exp(sub(scores, reduceMax(scores, [0, 1]))); // one shift for all keeps every quotient
+  const weights = exp(sub(scores, gather(largestAtTargets(scores, all.targets, nodes), all.targets)));
   const shares = div(weights, max(gather(sumAtTargets(weights, all.targets, nodes), all.targets), 1e-30));
   const messages = mul(gather(h, all.sources), unsqueeze(shares, 2));
   const flat = reshape(messages, [count, heads * outputs]);
